@@ -1,0 +1,26 @@
+"""The errors people see: one sentence that says what is wrong, where, what was expected and what to do next."""
+
+from __future__ import annotations
+
+LIMIT = 500
+"""Longest message, in characters: what fits in one line of the run page without being folded away."""
+
+
+class ImgassetsError(Exception):
+    """Base of every error this package raises on purpose; its text is one line of at most `LIMIT` characters."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= LIMIT else line[: LIMIT - 1] + "…")
+
+
+class BadInput(ImgassetsError):
+    """A source file or a setting is not what its format promises; nothing was published from it."""
+
+
+class MissingUpstream(ImgassetsError):
+    """An artifact that another one is made from does not exist yet."""
+
+
+class StoreError(ImgassetsError):
+    """The store cannot take or give an artifact: full, unwritable, damaged, or being written by somebody else."""
