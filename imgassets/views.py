@@ -1,4 +1,4 @@
-"""Pictures for the run page, as Markdown with the image inside: small enough for the event log, readable at a glance."""
+"""Pictures for the run page: Markdown with the image inside, small enough for the event log, readable at a glance."""
 
 from __future__ import annotations
 
