@@ -93,6 +93,8 @@ def encode(block: NDArray[np.uint8]) -> memoryview:
     import pyarrow as pa
 
     n, width = block.shape
+    if not n:
+        return memoryview(b"")
     if width % 2 or not width:
         raise ValueError(f"rows of {width} values: the encoder works on pairs")
     if n * width * max(CELL_BYTES) >= 2**31:
@@ -100,10 +102,9 @@ def encode(block: NDArray[np.uint8]) -> memoryview:
     text = _pairs().take(pa.array(block.view("<u2").reshape(-1)))
     _, offset_buffer, text_buffer = text.buffers()
     ends = np.frombuffer(offset_buffer, np.int32, n * (width // 2) + 1)[width // 2 :: width // 2]
-    if n:
-        # The table ends each pair with a comma; the array is ours alone, so the last one of each row can be replaced.
-        np.frombuffer(text_buffer, np.uint8)[ends - 1] = ord("\n")
-    return memoryview(text_buffer)[: int(ends[-1]) if n else 0].cast("B")
+    # The table ends each pair with a comma; the array is ours alone, so the last one of each row can be replaced.
+    np.frombuffer(text_buffer, np.uint8)[ends - 1] = ord("\n")
+    return memoryview(text_buffer)[: int(ends[-1])].cast("B")
 
 
 def row_lengths(block: NDArray[np.uint8]) -> NDArray[np.int64]:
