@@ -36,7 +36,7 @@ def artifact_check(
         description=(judge.__doc__ or name).strip(),
         partitions_def=asset.partitions_def,
     )
-    def check(artifacts: Artifacts):  # type: ignore[no-untyped-def]  # noqa: ANN202  (Dagster reads annotations)
+    def check(artifacts: Artifacts):  # type: ignore[no-untyped-def]
         verdicts = {key: _judge(judge, artifact) for key, artifact in artifacts.items()}
         if len(verdicts) == 1:
             (verdict,) = verdicts.values()

@@ -31,7 +31,7 @@ def _labels_in_range(index: Artifact) -> Verdict:
     table = index.open().table(["devkit_label", "class_id"])
     labels, class_ids = (table[name].to_numpy() for name in table.column_names)
     low, high = int(labels.min()), int(labels.max())
-    passed = 1 <= low and high <= 1000 and 0 <= class_ids.min() and class_ids.max() <= 999
+    passed = low >= 1 and high <= 1000 and class_ids.min() >= 0 and class_ids.max() <= 999
     return Verdict(bool(passed), {"rows": len(labels), "lowest": low, "highest": high}, f"labels {low}..{high}")
 
 
@@ -58,7 +58,9 @@ def _declared_mean(index: Artifact) -> Verdict:
         return Verdict(True, {"declared": False}, "the file declares no mean")
     limit = 6 * max(channel["std"] for channel in report["channels"].values()) / report["rows"] ** 0.5
     numbers = {"largest_difference": difference, "limit": limit}
-    return Verdict(difference <= limit, numbers, f"differs by {difference:.2f} of 255 at most, {limit:.2f} is the limit")
+    return Verdict(
+        difference <= limit, numbers, f"differs by {difference:.2f} of 255 at most, {limit:.2f} is the limit"
+    )
 
 
 def _class_ids_in_range(arrays: Artifact) -> Verdict:
@@ -66,8 +68,12 @@ def _class_ids_in_range(arrays: Artifact) -> Verdict:
     reader = arrays.open()
     images, labels = reader.images, reader.labels
     low, high = int(labels.min()), int(labels.max())
-    passed = images.dtype == np.uint8 and images.ndim == 4 and images.shape[0] == len(labels) and 0 <= low <= high <= 999
-    return Verdict(passed, {"rows": len(labels), "lowest": low, "highest": high}, f"{images.shape}, class_ids {low}..{high}")
+    passed = (
+        images.dtype == np.uint8 and images.ndim == 4 and images.shape[0] == len(labels) and 0 <= low <= high <= 999
+    )
+    return Verdict(
+        passed, {"rows": len(labels), "lowest": low, "highest": high}, f"{images.shape}, class_ids {low}..{high}"
+    )
 
 
 def _bytes_verified(artifact: Artifact) -> Verdict:

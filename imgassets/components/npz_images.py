@@ -1,10 +1,8 @@
 """Downsampled ImageNet in NPZ batches: an index of what is there, plain arrays, and CSV samples for SystemDS."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import dagster as dg
@@ -14,7 +12,7 @@ from pydantic import Field
 from imgassets.classes import imagenet_classes
 from imgassets.components.npz_checks import npz_checks
 from imgassets.components.partitions import RUN_SIZE, grouped, static
-from imgassets.errors import BadInput, MissingUpstream, StoreError
+from imgassets.errors import MissingUpstream, StoreError
 from imgassets.formats.arrays import ImageRows, LabelledImages
 from imgassets.formats.index import Index
 from imgassets.formats.systemds import size_text
@@ -33,7 +31,9 @@ OWNERS = ["team:imgassets"]
 class SampleConfig(BuildConfig):
     """Run configuration of `csv_sample`; what is left out is as the dataset's YAML says."""
 
-    csv_size_gb: float | None = Field(default=None, description="Size of data and labels together, in GiB (2^30 bytes).")
+    csv_size_gb: float | None = Field(
+        default=None, description="Size of data and labels together, in GiB (2^30 bytes)."
+    )
     seed: int | None = Field(default=None, description="Seed of the order in which rows are sampled.")
     binary_block: bool | None = Field(default=None, description="Also write SystemDS's own binary-block format.")
 
@@ -52,9 +52,9 @@ class NpzImages(dg.Component, dg.Resolvable):
     root: Annotated[
         str | None, dg.Resolver.default(description="Folder of the NPZ files below $IMGASSETS_RAW; default: the name.")
     ] = None
-    train_batches: Annotated[
-        list[int], dg.Resolver.default(description="Numbers of the train batches there are.")
-    ] = field(default_factory=lambda: list(range(1, 11)))
+    train_batches: Annotated[list[int], dg.Resolver.default(description="Numbers of the train batches there are.")] = (
+        field(default_factory=lambda: list(range(1, 11)))
+    )
     val: Annotated[bool, dg.Resolver.default(description="Whether there is a val_data.npz.")] = True
     resolution: Annotated[int, dg.Resolver.default(description="Height and width: 16, 32, 64, 128 or 256.")] = 64
     csv_size_gb: Annotated[
@@ -65,7 +65,8 @@ class NpzImages(dg.Component, dg.Resolvable):
         bool, dg.Resolver.default(description="Also write CSV samples in SystemDS's binary-block format.")
     ] = False
     job_prefix: Annotated[
-        str | None, dg.Resolver.default(description="Put before the names of the dataset's jobs; default: the name and _.")
+        str | None,
+        dg.Resolver.default(description="Put before the names of the dataset's jobs; default: the name and _."),
     ] = None
 
     @property
@@ -93,8 +94,8 @@ class NpzImages(dg.Component, dg.Resolvable):
         return dg.Definitions([index, arrays, sample], asset_checks=npz_checks(index, arrays, sample), jobs=jobs)
 
 
-def _asset(dataset: NpzImages, name: str, **arguments: Any) -> Callable[..., dg.AssetsDefinition]:
-    return dg.asset(
+def _asset(dataset: NpzImages, name: str, **arguments: Any) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
+    decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(
         name=name,
         key_prefix=dataset.name,
         group_name=dataset.name,
@@ -103,14 +104,13 @@ def _asset(dataset: NpzImages, name: str, **arguments: Any) -> Callable[..., dg.
         backfill_policy=dg.BackfillPolicy.multi_run(RUN_SIZE),
         **arguments,
     )
+    return decorator
 
 
 def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
     batches = [batch for names in dataset.splits.values() for batch in names]
 
-    @_asset(
-        dataset, "npz_index", partitions_def=static(batches), io_manager_key="index_io", kinds={"numpy", "parquet"}
-    )
+    @_asset(dataset, "npz_index", partitions_def=static(batches), io_manager_key="index_io", kinds={"numpy", "parquet"})
     def npz_index(context: dg.AssetExecutionContext, config: BuildConfig, storage: Storage) -> Builds:
         """What the NPZ batches hold, one row per image: global index, file, row, devkit label, class_id, synset.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imgassets import views
 from imgassets.commit import Location, Manifest, Stage, Written
 from imgassets.formats.arrays import ImageRows
-from imgassets.formats.systemds_binary import write_binary_sample
+from imgassets.formats.systemds_binary import write_sample_blocks
 from imgassets.formats.systemds_csv import write_sample
 from imgassets.formats.systemds_read import Sample, open_sample
 from imgassets.io.base import ArtifactIOManager, Metadata
@@ -48,7 +48,7 @@ class SystemDSIOManager(ArtifactIOManager):
                 stage, rows, content.order, content.columns, split=content.split, gib=content.gib, notes=content.notes
             )
             if content.binary_block:
-                write_binary_sample(
+                write_sample_blocks(
                     stage, rows, content.order[: facts.rows], content.columns, split=content.split, size=facts.size
                 )
         return Written({**asdict(facts), "short_by": facts.short_by, "all_rows": facts.all_rows})
@@ -67,7 +67,9 @@ class SystemDSIOManager(ArtifactIOManager):
         for columns in sample.columns():
             counts += np.bincount(columns, minlength=len(counts))
         return {
-            "contact_sheet": dg.MetadataValue.md(views.contact_sheet(images, "First rows of the CSV, read back from it")),
+            "contact_sheet": dg.MetadataValue.md(
+                views.contact_sheet(images, "First rows of the CSV, read back from it")
+            ),
             "rows_per_class": dg.MetadataValue.md(
                 views.histogram(counts, "Rows per class", x="one-hot column (devkit label − 1)", y="rows")
             ),
