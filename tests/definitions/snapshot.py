@@ -1,4 +1,4 @@
-"""The graph as text, one file per dataset beside this module. `python -m tests.definitions.snapshot` writes them anew."""
+"""The graph as text, a file per dataset beside this module: `python -m tests.definitions.snapshot` writes them anew."""
 
 from __future__ import annotations
 
