@@ -138,14 +138,25 @@ class Graph:
 
     def check(self, asset: str, partition: str) -> dict[str, dg.AssetCheckEvaluation]:
         """Evaluate the checks of one partition, by name."""
+        return self._checks(asset, {"dagster/partition": partition})[partition]
+
+    def check_range(self, asset: str) -> dict[str | None, dict[str, dg.AssetCheckEvaluation]]:
+        """Evaluate the checks of all partitions in one run, by partition (None: the run's own verdict) and name."""
+        first, *_, last = self.keys(asset)
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        return self._checks(asset, tags)
+
+    def _checks(self, asset: str, tags: dict[str, str]) -> dict[str | None, dict[str, dg.AssetCheckEvaluation]]:
         key = dg.AssetKey([self.dataset.name, asset])
-        partitions = self.defs.get_assets_def(key).partitions_def
-        job = dg.define_asset_job("checks", dg.AssetSelection.checks_for_assets(key), partitions_def=partitions)
+        job = dg.define_asset_job("checks", dg.AssetSelection.checks_for_assets(key))
         defs = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[job]))
         run = defs.resolve_job_def("checks").execute_in_process(
-            instance=self.instance, tags={"dagster/partition": partition}, run_config=QUIET, raise_on_error=False
+            instance=self.instance, tags=tags, run_config=QUIET, raise_on_error=False
         )
-        return {found.check_name: found for found in run.get_asset_check_evaluations()}
+        found: dict[str | None, dict[str, dg.AssetCheckEvaluation]] = {}
+        for evaluation in run.get_asset_check_evaluations():
+            found.setdefault(evaluation.partition, {})[evaluation.check_name] = evaluation
+        return found
 
     def artifact(self, asset: str, partition: str) -> Artifact:
         name = self.defs.get_assets_def([self.dataset.name, asset]).get_io_manager_key_for_asset_key(
