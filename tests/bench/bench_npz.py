@@ -30,7 +30,7 @@ def images(rows: int, seed: int = 0) -> Iterator[np.ndarray]:
     for start in range(0, rows, 1000):
         n = min(1000, rows - start)
         coarse = rng.integers(0, 240, (n, 3, 8, 8), dtype=np.uint8)
-        noise = rng.integers(0, 16, (n, 3, 64, 64), dtype=np.uint8)
+        noise = rng.integers(0, 17, (n, 3, 64, 64), dtype=np.uint8)
         yield (coarse.repeat(8, 2).repeat(8, 3) + noise).reshape(n, WIDTH)
 
 
