@@ -156,14 +156,14 @@ class NpzBatch:
             stream.readinto(array.view(np.uint8).data)
         return array
 
-    def inspect(self, progress: Callable[[int, int], None] | None = None) -> Inspection:
-        """Read everything once; `progress` is told (rows done, all rows) after every block of about 1 MiB."""
+    def inspect(self, progress: Callable[[int], None] | None = None) -> Inspection:
+        """Read everything once; `progress` is told of the bytes of every block, about 1 MiB."""
         labels, declared = self.labels(), self.mean()
         statistics = PixelStatistics(self.resolution)
         for block in self.blocks():
             statistics.add(block)
             if progress is not None:
-                progress(statistics.rows, self.rows)
+                progress(block.nbytes)
         sums = statistics.pixel_sums()
         return Inspection(
             file=self.path.name,
