@@ -64,6 +64,18 @@ def select(selection: str) -> list[Asset]:
     return [_asset(loaded, key) for key in ordered]
 
 
+def select_one(selection: str) -> Asset:
+    """The asset of a selection that has only one.
+
+    Raises:
+        BadInput: as `select`; also where there are several.
+    """
+    asset, *others = select(selection)
+    if others:
+        raise BadInput(f"{selection!r} selects {1 + len(others)} assets, expected one: name it, e.g. {asset.name}.")
+    return asset
+
+
 def parse_range(text: str, keys: Sequence[str]) -> list[str]:
     """Partitions `A..B`, in order, both ends included; `A` alone is one partition.
 
@@ -72,6 +84,8 @@ def parse_range(text: str, keys: Sequence[str]) -> list[str]:
     """
     first, dots, last = text.partition("..")
     ends = [first, last if dots else first]
+    if not all(ends):
+        raise BadInput(f"{text!r} is no range A..B of partitions: they run from {keys[0]} to {keys[-1]}.")
     for end in ends:
         if end not in keys:
             raise BadInput(f"There is no partition {end!r}: they run from {keys[0]} to {keys[-1]}.")
