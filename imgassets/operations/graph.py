@@ -1,5 +1,6 @@
 """The asset graph as the commands see it: the assets of a selection and their partitions, in the order to make them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -106,11 +107,8 @@ def _asset(loaded: dg.Definitions, key: dg.AssetKey) -> Asset:
 
 def _quoted(selection: str) -> str:
     """Dagster's selection syntax wants keys that hold a slash in quotes; people do not."""
-    plus = len(selection) - len(selection.lstrip("+"))
-    core, tail = selection[plus:].rstrip("+"), "+" * (len(selection) - len(selection.rstrip("+")))
-    if "/" in core and not any(c in core for c in ':"() '):
-        return f'{selection[:plus]}key:"{core}"{tail}'
-    return selection
+    parts = re.fullmatch(r"""(\d*\+)?([^\s:"()+]+/[^\s:"()+]+)(\+\d*)?""", selection)
+    return f'{parts[1] or ""}key:"{parts[2]}"{parts[3] or ""}' if parts else selection
 
 
 def _names(loaded: dg.Definitions) -> str:
