@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 CHUNK = 1 << 20
 
 TICK = 20_000_000
-"""Nanoseconds in which a file can change twice and keep its time: the clock that stamps files ticks every 1 to 10 ms."""
+"""Nanoseconds in which a file can change twice and keep its time: what stamps files ticks every 1 to 10 ms."""
 
 DAMAGED = {11, 26}
 """`SQLITE_CORRUPT` and `SQLITE_NOTADB`."""
