@@ -144,14 +144,15 @@ def _put_back(staged: Path, final: Path, ours: tuple[int, int]) -> None:
     if _there(final) and _identity(final) == ours:
         if _there(staged):
             _swap(staged, final)
-        elif _there(old) and not final.is_dir():
-            os.replace(old, final)
+        elif _there(old):
+            _also(final, staged)
         else:
             os.rename(final, staged)
-    if _there(old) and _there(final):  # one file under both names: a rename would do nothing
-        old.unlink()
-    elif _there(old):
-        os.rename(old, final)
+    if _there(old):
+        if _there(final) and _identity(final) == _identity(old):  # between two names of one file a rename does nothing
+            old.unlink()
+        else:
+            os.replace(old, final)
     fsync_folder(final.parent)
 
 
@@ -167,13 +168,18 @@ def _swap(staged: Path, final: Path) -> None:
     except OSError as error:
         if error.errno not in {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}:
             raise
-        try:
-            os.link(final, aside(final))
-        except OSError:
-            log.warning("%s is set aside for a moment: this file system cannot exchange two names.", final)
-            os.rename(final, aside(final))
+        _also(final, aside(final))
         os.replace(staged, final)
         os.rename(aside(final), staged)
+
+
+def _also(path: Path, name: Path) -> None:
+    """Give a file a second name, or a folder this name instead."""
+    try:
+        os.link(path, name)
+    except OSError:
+        log.warning("%s is set aside for a moment: this file system cannot exchange two names.", path)
+        os.rename(path, name)
 
 
 def _exchange(a: Path, b: Path) -> None:

@@ -12,7 +12,7 @@ from stat import S_ISREG
 from typing import Any
 
 from imgassets.commit import lock
-from imgassets.commit.checksum import Checksums, xxh3_128
+from imgassets.commit.checksum import Checksums, digest_of
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_part
 from imgassets.commit.publish import Unfinished, aside, fsync_folder, make_folders, remove_tree, restore_aside
@@ -189,9 +189,9 @@ def _checksum_misfit(path: Path, record: FileRecord) -> str | None:
     if problem := _size_misfit(path, record):
         return problem
     try:
-        found = xxh3_128(path)
-    except BadInput as error:
-        return str(error).removesuffix(".")
+        found = digest_of(path)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
     if found == record.xxh3_128:
         return None
     return f"{path} is damaged: its XXH3-128 is {found}, its manifest says {record.xxh3_128}"

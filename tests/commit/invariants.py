@@ -6,6 +6,7 @@ import errno
 import itertools
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -68,11 +69,8 @@ class Case:
         self.new, self.after = new, tree(undisturbed / "store")
         if self.start == "resume":  # some files are finished, in a folder another one is begun
             dying = Shim(lambda op: op.name in {"write", "scandir"} and self._finished() == len(self.new) // 2)
-            with dying:
-                try:
-                    victim.commit(self.template, self.kind, VERSION)
-                except Death:
-                    pass
+            with suppress(Death), dying:
+                victim.commit(self.template, self.kind, VERSION)
             assert self._finished() == len(self.new) // 2
 
     def fresh(self) -> Path:

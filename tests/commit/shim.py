@@ -11,18 +11,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from unittest import mock
 
 from imgassets.commit import publish
 
-CALLS = (
-    "open write pwrite fsync close ftruncate mkdir rename replace link unlink remove rmdir lstat stat scandir statvfs"
-).split()
+LOOKING = {"lstat", "stat", "scandir", "statvfs"}
 CHANGING = {
-    "open", "write", "pwrite", "fsync", "close", "ftruncate", "mkdir", "rename", "replace", "exchange", "link", "unlink",
-    "remove", "rmdir", "flock",
-}  # fmt: skip
+    *("open", "write", "pwrite", "ftruncate", "fsync", "close", "flock", "mkdir", "rmdir"),
+    *("rename", "replace", "exchange", "link", "unlink", "remove"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Death(BaseException):
 
 
 class Shim:
-    """While entered, every call of `CALLS`, of flock and of exchange goes through here.
+    """While entered, every call that looks at files or changes them goes through here.
 
     Args:
         die: the call before which the process dies, in this process: from then on every call raises `Death`.
@@ -61,12 +59,15 @@ class Shim:
         self._die, self._before, self._after, self._exchange = die, before, after, exchange
         self._dead = self._inside = False
         self._open: set[int] = set()
-        self._patches = [mock.patch.object(os, name, self._wrap(name, getattr(os, name))) for name in CALLS]
+        self._patches = [
+            mock.patch.object(os, name, self._wrap(name, getattr(os, name)))
+            for name in sorted(LOOKING | CHANGING - {"flock", "exchange"})
+        ]
         self._patches.append(mock.patch.object(fcntl, "flock", self._wrap("flock", fcntl.flock)))
         self._patches.append(mock.patch.object(publish, "_exchange", self._wrap("exchange", publish._exchange)))
         self._close = os.close
 
-    def __enter__(self) -> Shim:
+    def __enter__(self) -> Self:
         for patch in self._patches:
             patch.start()
         return self

@@ -19,16 +19,15 @@ import pytest
 
 from imgassets.errors import ImgassetsError
 from tests.commit import victim
-from tests.commit.invariants import KINDS, STARTS, VERSION, Broken, Case, Start, Tally
-from tests.commit.shim import CHANGING, Op, Shim, fail
-from tests.commit.victim import Kind
+from tests.commit.invariants import KINDS, STARTS, VERSION, Broken, Case, Tally
+from tests.commit.shim import CHANGING, LOOKING, Op, Shim, fail
 
 SEED = int(os.environ.get("FAULT_SEED", zlib.crc32(os.urandom(8)) % 10_000))
 
 WRITING = {"open", "write", "pwrite", "fsync", "mkdir", "rename", "exchange", "replace", "link"}
 NAMING = {"open", "mkdir", "rename", "exchange", "replace", "link", "unlink", "rmdir"}
 ERRORS: dict[int, set[str]] = {
-    errno.EIO: CHANGING | {"lstat", "stat", "scandir", "statvfs"},
+    errno.EIO: CHANGING | LOOKING,
     errno.ENOSPC: WRITING,
     errno.EDQUOT: WRITING,
     errno.EROFS: NAMING,
@@ -56,6 +55,10 @@ def calls(case: Case, *, exchange: bool = True) -> list[Op]:
         victim.commit(root, case.kind, VERSION)
     case.settled(root)
     return shim.ops
+
+
+def name(case: Case, exchange: bool) -> str:
+    return f"{case.kind} {case.start} {'exchange' if exchange else 'no-exchange'}"
 
 
 def sample(points: list[Op], count: int) -> list[Op]:
@@ -103,9 +106,7 @@ def killed(case: Case, op: Op, *, half: bool, exchange: bool) -> None:
 def kill_all(case: Case, tally: Tally, points: list[Op], *, exchange: bool) -> None:
     for op in points:
         for half in (False, True) if op.name == "write" else (False,):
-            repro = (
-                f"{case.kind} {case.start} exchange={exchange}: SIGKILL at call {op.number}, {op.name}{' half' * half}"
-            )
+            repro = f"{name(case, exchange)}: SIGKILL at call {op.number}, {op.name}{' half' * half}"
             tally.check(repro, lambda op=op, half=half: killed(case, op, half=half, exchange=exchange))  # type: ignore[misc]
 
 
@@ -157,7 +158,7 @@ def failed(case: Case, where: Callable[[Op], bool], code: int, *, exchange: bool
 
 def fail_all(case: Case, tally: Tally, points: Iterator[tuple[Op, int]], *, exchange: bool) -> None:
     for op, code in points:
-        repro = f"{case.kind} {case.start} exchange={exchange}: {errno.errorcode[code]} at call {op.number}, {op.name}"
+        repro = f"{name(case, exchange)}: {errno.errorcode[code]} at call {op.number}, {op.name}"
         tally.check(
             repro,
             lambda op=op, code=code: failed(case, lambda now: now.number == op.number, code, exchange=exchange),  # type: ignore[misc]
@@ -190,7 +191,7 @@ def test_errors_that_last(case: Case, exchange: bool) -> None:
                 continue
             where = lambda now, op=op: now.name == op.name and now.number >= op.number  # noqa: E731
             tally.check(
-                f"{case.kind} {case.start} exchange={exchange}: {errno.errorcode[code]} from call {op.number}, {op.name}, on",
+                f"{name(case, exchange)}: {errno.errorcode[code]} from call {op.number}, {op.name}, on",
                 lambda where=where, code=code: failed(case, where, code, exchange=exchange, sticky=True),  # type: ignore[misc]
             )
     tally.finish(80)
@@ -205,7 +206,7 @@ def test_two_errors_while_publishing(case: Case, exchange: bool) -> None:
     for first in range(start, min(start + 16, len(ops))):
         for second in range(first + 1, first + 25):
             tally.check(
-                f"{case.kind} {case.start} exchange={exchange}: EIO at calls {first} and {second}",
+                f"{name(case, exchange)}: EIO at calls {first} and {second}",
                 lambda pair={first, second}: failed(  # type: ignore[misc]
                     case, lambda op: op.number in pair, errno.EIO, exchange=exchange, sticky=True
                 ),
@@ -243,7 +244,7 @@ def test_an_interrupt_at_every_call(case: Case, exchange: bool) -> None:
     for op in calls(case, exchange=exchange):
         for late in (False, True):
             tally.check(
-                f"{case.kind} {case.start} exchange={exchange}: Ctrl-C {'after' if late else 'before'} {op.number}, {op.name}",
+                f"{name(case, exchange)}: Ctrl-C {'after' if late else 'before'} {op.number}, {op.name}",
                 lambda op=op, late=late: interrupted(case, op.number, late=late, exchange=exchange),  # type: ignore[misc]
             )
     tally.finish(150)
