@@ -134,7 +134,9 @@ class Store:
         restore_aside(location.path)
         if location.stage.exists():
             # what died may not have been durable yet, and the stage, which may hold the other version, is about to go
-            fsync_folder(location.path.parent)
+            for folder in (location.path.parent, location.manifest.parent):
+                if folder.exists():
+                    fsync_folder(folder)
         if not location.folder and (found := self._in_effect(location)) != location.manifest:
             make_folders(location.manifest.parent)
             os.replace(found, location.manifest)
