@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commit import invariants
+
 MEMORY = Path("/dev/shm")  # noqa: S108
 
 
@@ -20,3 +22,9 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="imgassets-faults-", dir=MEMORY) as folder:
         yield Path(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the fault tests tried and found, e.g. `412 kill points: 0 torn, 0 lost, 0 differing reruns`."""
+    for line in invariants.summed():
+        terminalreporter.write_line(line)

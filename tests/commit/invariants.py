@@ -164,6 +164,10 @@ class Case:
         return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
+tallies: list[Tally] = []
+"""Of this session, summed up at its end."""
+
+
 @dataclass
 class Tally:
     """Counts of what was tried and of what broke, for one line at the end and one line per failure."""
@@ -190,5 +194,16 @@ class Tally:
     def finish(self, at_least: int) -> None:
         """Print the counts; fail if anything broke, or if suspiciously little was tried."""
         print(self.line())
+        tallies.append(self)
         assert not self.broken, "\n".join([self.line(), *(text for _, text in self.broken[:20])])
         assert self.points >= at_least, f"only {self.points} {self.what}: the faults did not reach the code"
+
+
+def summed() -> list[str]:
+    """One line for each kind of fault."""
+    kinds = sorted({tally.what for tally in tallies})
+    return [
+        Tally(what, sum(t.points for t in of), [b for t in of for b in t.broken]).line()
+        for what in kinds
+        if (of := [tally for tally in tallies if tally.what == what])
+    ]

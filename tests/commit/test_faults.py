@@ -168,9 +168,9 @@ def fail_all(case: Case, tally: Tally, points: Iterator[tuple[Op, int]], *, exch
 def test_an_error_at_some_call(case: Case) -> None:
     tally = Tally("errors")
     ops = calls(case)
-    picked = ((op, code) for code, names in ERRORS.items() for op in sample([o for o in ops if o.name in names], 8))
+    picked = ((op, code) for code, names in ERRORS.items() for op in sample([o for o in ops if o.name in names], 4))
     fail_all(case, tally, picked, exchange=True)
-    tally.finish(50)
+    tally.finish(25)
 
 
 @pytest.mark.slow

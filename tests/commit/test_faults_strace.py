@@ -94,7 +94,7 @@ def fail_all(case: Case, tally: Tally, points: list[tuple[Call, int]]) -> None: 
 
 def test_a_kill_at_some_system_call(case: Case) -> None:  # noqa: F811
     print(f"FAULT_SEED={SEED}")
-    tally = Tally("kill points")
+    tally = Tally("kill points by strace")
     points = kill_points(case)
     publishing = [call for call in points if call.name.startswith("rename")]
     kill_all(case, tally, publishing + random.Random(SEED).sample(points, 5))
@@ -103,20 +103,20 @@ def test_a_kill_at_some_system_call(case: Case) -> None:  # noqa: F811
 
 def test_an_error_at_some_system_call(case: Case) -> None:  # noqa: F811
     print(f"FAULT_SEED={SEED}")
-    tally = Tally("errors")
+    tally = Tally("errors by strace")
     fail_all(case, tally, random.Random(SEED).sample(error_points(case), 8))
     tally.finish(8)
 
 
 @pytest.mark.slow
 def test_a_kill_at_every_system_call(case: Case) -> None:  # noqa: F811
-    tally = Tally("kill points")
+    tally = Tally("kill points by strace")
     kill_all(case, tally, kill_points(case))
     tally.finish(100)
 
 
 @pytest.mark.slow
 def test_an_error_at_every_system_call(case: Case) -> None:  # noqa: F811
-    tally = Tally("errors")
+    tally = Tally("errors by strace")
     fail_all(case, tally, error_points(case))
     tally.finish(300)
