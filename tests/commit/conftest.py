@@ -1,4 +1,4 @@
-"""Where fault tests work."""
+"""Where fault tests work, and on what."""
 
 from __future__ import annotations
 
@@ -10,8 +10,27 @@ from pathlib import Path
 import pytest
 
 from tests.commit import invariants
+from tests.commit.invariants import KINDS, MEMORY, STARTS, Case
+from tests.commit.victim import Kind
 
-MEMORY = Path("/dev/shm")  # noqa: S108
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """A folder of several files, or one file."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=[(kind, start) for kind in KINDS for start in STARTS], ids="-".join)
+def case(request: pytest.FixtureRequest, scratch: Path) -> Case:
+    """Either kind in every state an attempt may begin in."""
+    kind, start = request.param
+    return Case(kind, start, scratch)
+
+
+@pytest.fixture(params=[True, False], ids=["exchange", "no-exchange"])
+def exchange(request: pytest.FixtureRequest) -> bool:
+    """Whether the file system can exchange two names."""
+    return bool(request.param)
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import shutil
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,12 +15,15 @@ from typing import Literal
 
 from imgassets.errors import LIMIT, ImgassetsError, MissingUpstream
 from tests.commit import victim
-from tests.commit.shim import Death, Shim
+from tests.commit.shim import Death, Op, Shim
 from tests.commit.victim import Kind
 
 Start = Literal["first", "republish", "resume"]
 KINDS: tuple[Kind, ...] = ("folder", "file")
 STARTS: tuple[Start, ...] = ("first", "republish", "resume")
+SEED = int(os.environ.get("FAULT_SEED", zlib.crc32(os.urandom(8)) % 10_000))
+"""Of every sample in this session."""
+MEMORY = Path("/dev/shm")  # noqa: S108
 VERSION = 2
 """What every attempt commits; version 1 is what may lie there before."""
 
@@ -162,6 +167,19 @@ class Case:
     def _finished(self) -> int:
         journal = victim.location_in(victim.store_at(self.template), self.kind).stage / "journal"
         return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+def calls(case: Case, *, exchange: bool = True) -> list[Op]:
+    """Every call of an undisturbed attempt."""
+    root = case.fresh()
+    with Shim(exchange=exchange) as shim:
+        victim.commit(root, case.kind, VERSION)
+    case.settled(root)
+    return shim.ops
+
+
+def name(case: Case, exchange: bool) -> str:
+    return f"{case.kind} {case.start} {'exchange' if exchange else 'no-exchange'}"
 
 
 tallies: list[Tally] = []

@@ -9,9 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.commit import strace
-from tests.commit.invariants import Broken, Case, Tally
+from tests.commit.invariants import SEED, Broken, Case, Tally
 from tests.commit.strace import Call
-from tests.commit.test_faults import SEED, case  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.skipif(strace.STRACE is None, reason="strace is not installed")
 
@@ -26,7 +25,7 @@ ERRORS = {
 }
 
 
-def killed(case: Case, call: Call) -> None:  # noqa: F811
+def killed(case: Case, call: Call) -> None:
     root = case.fresh()
     inject = f"{call.name}:signal=SIGKILL:when={call.number}"
     ended = strace.run(root, case.kind, trace=[call.name], inject=inject)
@@ -37,7 +36,7 @@ def killed(case: Case, call: Call) -> None:  # noqa: F811
     case.done(root)
 
 
-def failed(case: Case, call: Call, code: int) -> None:  # noqa: F811
+def failed(case: Case, call: Call, code: int) -> None:
     root = case.fresh()
     inject = f"{call.name}:error={errno.errorcode[code]}:when={call.number}"
     ended = strace.run(root, case.kind, trace=[call.name], inject=inject)
@@ -55,7 +54,7 @@ def failed(case: Case, call: Call, code: int) -> None:  # noqa: F811
     case.done(root)
 
 
-def kill_points(case: Case) -> list[Call]:  # noqa: F811
+def kill_points(case: Case) -> list[Call]:
     root = case.fresh()
     ended = strace.run(root, case.kind, trace=strace.CHANGING)
     assert ended.outcome == {"fresh": True}
@@ -63,12 +62,12 @@ def kill_points(case: Case) -> list[Call]:  # noqa: F811
     return ended.calls
 
 
-def error_points(case: Case) -> list[tuple[Call, int]]:  # noqa: F811
+def error_points(case: Case) -> list[tuple[Call, int]]:
     ended = strace.run(case.fresh(), case.kind, trace=[*strace.CHANGING, *strace.READING])
     return [(call, code) for code, names in ERRORS.items() for call in ended.calls if call.name in names]
 
 
-def kill_all(case: Case, tally: Tally, calls: list[Call]) -> None:  # noqa: F811
+def kill_all(case: Case, tally: Tally, calls: list[Call]) -> None:
     with ThreadPoolExecutor(2) as pool:
 
         def judge(call: Call) -> None:
@@ -80,7 +79,7 @@ def kill_all(case: Case, tally: Tally, calls: list[Call]) -> None:  # noqa: F811
         list(pool.map(judge, calls))
 
 
-def fail_all(case: Case, tally: Tally, points: list[tuple[Call, int]]) -> None:  # noqa: F811
+def fail_all(case: Case, tally: Tally, points: list[tuple[Call, int]]) -> None:
     with ThreadPoolExecutor(2) as pool:
 
         def judge(point: tuple[Call, int]) -> None:
@@ -92,7 +91,7 @@ def fail_all(case: Case, tally: Tally, points: list[tuple[Call, int]]) -> None: 
         list(pool.map(judge, points))
 
 
-def test_a_kill_at_some_system_call(case: Case) -> None:  # noqa: F811
+def test_a_kill_at_some_system_call(case: Case) -> None:
     print(f"FAULT_SEED={SEED}")
     tally = Tally("kill points by strace")
     points = kill_points(case)
@@ -101,7 +100,7 @@ def test_a_kill_at_some_system_call(case: Case) -> None:  # noqa: F811
     tally.finish(6)
 
 
-def test_an_error_at_some_system_call(case: Case) -> None:  # noqa: F811
+def test_an_error_at_some_system_call(case: Case) -> None:
     print(f"FAULT_SEED={SEED}")
     tally = Tally("errors by strace")
     fail_all(case, tally, random.Random(SEED).sample(error_points(case), 8))
@@ -109,14 +108,14 @@ def test_an_error_at_some_system_call(case: Case) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_system_call(case: Case) -> None:  # noqa: F811
+def test_a_kill_at_every_system_call(case: Case) -> None:
     tally = Tally("kill points by strace")
     kill_all(case, tally, kill_points(case))
     tally.finish(100)
 
 
 @pytest.mark.slow
-def test_an_error_at_every_system_call(case: Case) -> None:  # noqa: F811
+def test_an_error_at_every_system_call(case: Case) -> None:
     tally = Tally("errors by strace")
     fail_all(case, tally, error_points(case))
     tally.finish(300)

@@ -21,11 +21,6 @@ from tests.commit.victim import Kind
 MIB = 1 << 20
 
 
-@pytest.fixture(params=["folder", "file"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    return request.param  # type: ignore[no-any-return]
-
-
 def big(stage: Stage, *, need: bool = False) -> Written:
     """8 MiB."""
     if need:

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from imgassets.commit import Location, Recipe, Stage, Store, Written
 from imgassets.errors import BadInput, ImgassetsError, MissingUpstream
 from tests.commit import victim
-from tests.commit.conftest import MEMORY
-from tests.commit.invariants import Tree, tree
+from tests.commit.invariants import MEMORY, Tree, tree
 from tests.commit.shim import Death, Op, Shim
 
 Fault = Literal["none", "refused", "error", "lasting error", "kill", "interrupt"]

@@ -10,15 +10,14 @@ import pytest
 
 from tests.commit import victim
 from tests.commit.disk import Disk, State, lay_out
-from tests.commit.invariants import VERSION, Broken, Case, Tally, tree
+from tests.commit.invariants import SEED, VERSION, Broken, Case, Tally, calls, name, tree
 from tests.commit.shim import CHANGING, Death, Op, Shim
-from tests.commit.test_faults import SEED, calls, case, exchange, name  # noqa: F401  (fixtures)
 
 
 class Judge:
     """Judges every state once."""
 
-    def __init__(self, case: Case, tally: Tally, *, exchange: bool) -> None:  # noqa: F811
+    def __init__(self, case: Case, tally: Tally, *, exchange: bool) -> None:
         self._case, self._tally, self._exchange = case, tally, exchange
         self._seen: set[frozenset[tuple[str, bytes | None]]] = set()
 
@@ -40,7 +39,7 @@ class Judge:
             self._case.done(root)
 
 
-def attempt(case: Case, root: Path, disk: Disk, judge: Judge | None, when: str, shim: Shim) -> None:  # noqa: F811
+def attempt(case: Case, root: Path, disk: Disk, judge: Judge | None, when: str, shim: Shim) -> None:
     def after(op: Op, result: object) -> None:
         disk.record(op, result)
         if judge and op.name in CHANGING:
@@ -53,7 +52,7 @@ def attempt(case: Case, root: Path, disk: Disk, judge: Judge | None, when: str, 
     assert disk.now() == tree(root / "store")
 
 
-def test_a_power_cut_at_every_moment(case: Case, exchange: bool) -> None:  # noqa: F811
+def test_a_power_cut_at_every_moment(case: Case, exchange: bool) -> None:
     tally = Tally("states after a power cut")
     judge = Judge(case, tally, exchange=exchange)
     root = case.fresh()
@@ -66,7 +65,7 @@ def test_a_power_cut_at_every_moment(case: Case, exchange: bool) -> None:  # noq
     tally.finish(10)
 
 
-def killed_then_cut(case: Case, judge: Judge, number: int, *, exchange: bool) -> None:  # noqa: F811
+def killed_then_cut(case: Case, judge: Judge, number: int, *, exchange: bool) -> None:
     root = case.fresh()
     disk = Disk(root / "store")
     attempt(case, root, disk, None, "", Shim(lambda op: op.number == number, exchange=exchange))
@@ -78,7 +77,7 @@ def killed_then_cut(case: Case, judge: Judge, number: int, *, exchange: bool) ->
 
 
 @pytest.mark.slow
-def test_a_power_cut_in_the_rerun_after_every_kill(case: Case, exchange: bool) -> None:  # noqa: F811
+def test_a_power_cut_in_the_rerun_after_every_kill(case: Case, exchange: bool) -> None:
     tally = Tally("states after a kill and a power cut")
     judge = Judge(case, tally, exchange=exchange)
     for op in calls(case, exchange=exchange):
@@ -87,7 +86,7 @@ def test_a_power_cut_in_the_rerun_after_every_kill(case: Case, exchange: bool) -
     tally.finish(10)
 
 
-def test_a_power_cut_in_the_rerun_after_some_kill(case: Case) -> None:  # noqa: F811
+def test_a_power_cut_in_the_rerun_after_some_kill(case: Case) -> None:
     print(f"FAULT_SEED={SEED}")
     tally = Tally("states after a kill and a power cut")
     judge = Judge(case, tally, exchange=True)
