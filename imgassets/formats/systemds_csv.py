@@ -79,7 +79,7 @@ def _pairs() -> Any:
     """Arrow binary array (65536,): the text of two pixels, indexed by both as one little-endian uint16."""
     import pyarrow as pa
 
-    # "0.5,1," and so on: 256 x 256 joined texts, the low byte being the first pixel
+    # 256 x 256 texts such as "0.5019608,1,", the low byte being the first pixel
     cells = [cell + b"," for cell in CELLS]
     return pa.array([low + high for high in cells for low in cells], type=pa.binary())
 
