@@ -12,7 +12,7 @@ from pydantic import Field
 from imgassets.classes import imagenet_classes
 from imgassets.components.npz_checks import npz_checks
 from imgassets.components.partitions import RUN_SIZE, grouped, static
-from imgassets.errors import MissingUpstream, StoreError
+from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.arrays import ImageRows, LabelledImages
 from imgassets.formats.index import Index
 from imgassets.formats.systemds import size_text
@@ -23,7 +23,7 @@ from imgassets.progress import Progress
 from imgassets.resources import Storage
 from imgassets.sampling import quota_order
 from imgassets.sources.batches import batch_offsets, find_batches
-from imgassets.sources.imagenet_npz import NpzBatch, open_batch
+from imgassets.sources.imagenet_npz import RESOLUTIONS, NpzBatch, open_batch
 
 OWNERS = ["team:imgassets"]
 
@@ -68,6 +68,24 @@ class NpzImages(dg.Component, dg.Resolvable):
         str | None,
         dg.Resolver.default(description="Put before the names of the dataset's jobs; default: the name and _."),
     ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no run could make sense of while the YAML file is loaded, which names its place.
+
+        Raises:
+            BadInput: names the attribute.
+        """
+        batches = self.train_batches
+        if self.resolution not in RESOLUTIONS:
+            raise BadInput(f"resolution is {self.resolution}: expected one of {', '.join(map(str, RESOLUTIONS))}.")
+        if len(set(batches)) < len(batches) or any(number < 0 for number in batches):
+            raise BadInput(f"train_batches is {batches}: expected the number of each batch once.")
+        if not self.splits:
+            raise BadInput("train_batches is empty and val is false: expected at least one batch.")
+        try:
+            size_text(self.csv_size_gb)
+        except BadInput as error:
+            raise BadInput(f"csv_size_gb: {error}") from None
 
     @property
     def splits(self) -> dict[str, list[str]]:
