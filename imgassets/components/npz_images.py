@@ -16,6 +16,7 @@ from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.arrays import ImageRows, LabelledImages
 from imgassets.formats.index import Index
 from imgassets.formats.systemds import size_text
+from imgassets.formats.systemds_csv import most_rows
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.io.base import BuildConfig
 from imgassets.io.systemds import CsvSample
@@ -261,6 +262,6 @@ def _csv_content(parts: list[Artifact], split: str, gib: float, seed: int, binar
     readers = [part.open() for part in parts]
     class_ids = np.concatenate([reader.labels for reader in readers])
     columns = imagenet_classes().devkit_ids[class_ids] - 1
-    order = quota_order(columns, seed)
+    order = quota_order(columns, seed, stop=most_rows(gib, int(np.prod(readers[0].images.shape[1:]))))
     notes = {"seed": seed, "rows_per_class": np.bincount(columns, minlength=1000).tolist()}
     return CsvSample(partial(ImageRows, readers), order, columns, split, gib, binary_block, notes)
