@@ -262,6 +262,7 @@ def _csv_content(parts: list[Artifact], split: str, gib: float, seed: int, binar
     readers = [part.open() for part in parts]
     class_ids = np.concatenate([reader.labels for reader in readers])
     columns = imagenet_classes().devkit_ids[class_ids] - 1
-    order = quota_order(columns, seed, stop=most_rows(gib, int(np.prod(readers[0].images.shape[1:]))))
+    width = int(np.prod(readers[0].images.shape[1:]))
+    order = quota_order(columns, seed, stop=max(1, most_rows(gib, width)))
     notes = {"seed": seed, "rows_per_class": np.bincount(columns, minlength=1000).tolist()}
     return CsvSample(partial(ImageRows, readers), order, columns, split, gib, binary_block, notes)
