@@ -12,12 +12,9 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 from imgassets.errors import BadInput
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 BLOCK = 512
 """Bytes of a tar header, and the unit that members are padded to."""
@@ -51,20 +48,33 @@ class Member:
         return self.name.rpartition("/")[2]
 
 
+class Digest(Protocol):
+    """A running checksum, such as those of hashlib and xxhash."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take in more bytes."""
+
+    def hexdigest(self) -> str:
+        """The checksum of all bytes so far."""
+        ...
+
+
 class Tape:
-    """A file read forwards, optionally computing the MD5 of all of it on the way.
+    """A file read forwards, optionally feeding checksums with all of it on the way.
 
     Reads use `pread`, so that an I/O error is an exception and not a signal as with a mapped file.
     """
 
-    def __init__(self, path: Path, digest: _Hash | None = None) -> None:
+    def __init__(self, path: Path, *digests: Digest) -> None:
         self.path = path
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise BadInput(f"{path} is missing: put the archive there, or point IMGASSETS_RAW at its folder.") from None
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
         self.size = os.fstat(self._fd).st_size
-        self._digest = digest
+        self._digests = digests
         self._passed = 0
 
     def __enter__(self) -> Self:
@@ -74,33 +84,31 @@ class Tape:
         os.close(self._fd)
 
     def read(self, offset: int, size: int) -> bytes:
-        """`size` bytes at `offset`. With a digest, offsets must not go back over what was read before.
+        """`size` bytes at `offset`. With digests, offsets must not go back over what was read before.
 
         Raises:
             BadInput: the file ends before that, or cannot be read there.
         """
-        if self._digest is not None:
+        if self._digests:
             self._pass_to(offset)
-        data = self._pread(size, offset)
-        if self._digest is not None:
-            self._digest.update(data)
-            self._passed = offset + size
-        return data
+        return self._next(offset, size)
 
-    def finish(self) -> str | None:
-        """Hexadecimal digest of the whole file, or None if none was asked for."""
-        if self._digest is None:
-            return None
+    def finish(self) -> None:
+        """Read on to the end, so that the digests are those of the whole file."""
         self._pass_to(self.size)
-        return self._digest.hexdigest()
 
     def _pass_to(self, offset: int) -> None:
         if offset < self._passed:
             raise ValueError(f"offset {offset} lies before {self._passed}, which was read already")
-        while self._passed < offset and self._digest is not None:
-            data = self._pread(min(CHUNK, offset - self._passed), self._passed)
-            self._digest.update(data)
-            self._passed += len(data)
+        while self._passed < offset:
+            self._next(self._passed, min(CHUNK, offset - self._passed))
+
+    def _next(self, offset: int, size: int) -> bytes:
+        data = self._pread(size, offset)
+        for digest in self._digests:
+            digest.update(data)
+        self._passed = offset + size
+        return data
 
     def _pread(self, size: int, offset: int) -> bytes:
         try:
