@@ -237,7 +237,7 @@ class TarImages:
     @property
     def nbytes(self) -> int:
         """Bytes of all images."""
-        return int(sum(self.rows["size"].to_pylist()))
+        return sum(int(size or 0) for size in self.rows["size"].to_pylist())
 
     def __len__(self) -> int:
         return len(self.rows) - len(self.left_out)
