@@ -233,13 +233,12 @@ def _extension(kind: bytes, body: bytes, at: int, where: str) -> dict[str, str]:
         return {"path": body.partition(b"\0")[0].decode("utf-8", "surrogateescape")} if kind == b"L" else {}
     found: dict[str, str] = {}
     while body.strip(b"\0"):
-        length = body.partition(b" ")[0]
-        try:
-            record, body = body[len(length) + 1 : int(length)], body[int(length) :]
-            if int(length) <= len(length) + 1 or record[-1:] != b"\n":
-                raise ValueError
-        except ValueError:
-            raise _refused(where, f"has a damaged pax header at byte {at}") from None
+        digits = body.partition(b" ")[0]
+        length = int(digits) if digits.isdigit() and len(digits) < 9 else 0
+        record = body[len(digits) + 1 : length]
+        if length > len(body) or not record.endswith(b"\n"):
+            raise _refused(where, f"has a damaged pax header at byte {at}")
+        body = body[length:]
         key, _, value = record[:-1].partition(b"=")
         found[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
     if any(key.startswith("GNU.sparse") for key in found):
