@@ -48,19 +48,20 @@ class Checksums:
 
     def of(self, path: Path) -> str:
         """XXH3-128 of `path`, from memory where the file is known to be unchanged."""
-        try:
-            key = _key(path)
-        except OSError as error:
-            raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-        with self._connect() as db:
-            row = db.execute(
-                "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?", key
-            ).fetchone()
-        if row:
-            return str(row[0])
+        if (known := self.known(path)) is not None:
+            return known
+        key = _readable_key(path)
         value = xxh3_128(path)
         self._store(key, value)
         return value
+
+    def known(self, path: Path) -> str | None:
+        """XXH3-128 of `path` if it is remembered and the file unchanged."""
+        with self._connect() as db:
+            row = db.execute(
+                "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?", _readable_key(path)
+            ).fetchone()
+        return str(row[0]) if row else None
 
     def remember(self, path: Path, value: str) -> None:
         """Record a checksum that was computed while the file was written."""
@@ -80,6 +81,13 @@ class Checksums:
                 " (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER, sum TEXT)"
             )
             yield db
+
+
+def _readable_key(path: Path) -> tuple[str, int, int, int]:
+    try:
+        return _key(path)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _key(path: Path) -> tuple[str, int, int, int]:

@@ -16,6 +16,7 @@ from imgassets.errors import BadInput
 from imgassets.sources import tar_index
 from imgassets.sources.ilsvrc import (
     ARCHIVES,
+    MD5SUMS,
     expected_md5,
     label_files,
     present_synsets,
@@ -67,16 +68,20 @@ class Ilsvrc:
 
     def inputs(self, split: str) -> list[Path]:
         """The files beside the archive that decide the index."""
-        found = [] if split == "train" else label_files(self.folder)
-        if self.labels == "present" and "validation" in self.splits:
-            found = label_files(self.folder)
-        return [*found, *(path for path in [self.folder / "MD5SUMS"] if path.exists())]
+        sums = self.folder / MD5SUMS
+        return [*(label_files(self.folder) if split == "validation" else []), *([sums] if sums.exists() else [])]
 
     def label_order(self) -> list[str]:
         """The synsets that labels 1, 2, … stand for."""
         if self.labels == "full":
             return list(imagenet_classes().synsets)
         return present_synsets(self.folder, self.splits)
+
+    def label_fingerprint(self) -> str:
+        """`full`, or `present` and a checksum of the synsets that labels stand for."""
+        if self.labels == "full":
+            return self.labels
+        return f"{self.labels}:{xxhash.xxh3_128_hexdigest(' '.join(self.label_order()).encode())}"
 
     def index(
         self,

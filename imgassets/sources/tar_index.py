@@ -44,6 +44,12 @@ class Frame(Protocol):
     def warning(self) -> str | None: ...
 
 
+SHARD_COLUMNS = [
+    *("name", "synset", "label", "width", "height", "colour", "format"),
+    *("offset", "size", "xxh3_64", "problem"),
+]
+"""What `TarImages` reads of an index."""
+
 Inspect = Callable[[bytes], Frame]
 """Decodes an image; raises ValueError, whose text says what is wrong with it."""
 Row = dict[str, Any]
@@ -248,8 +254,7 @@ class TarImages:
         Raises:
             BadInput: the archive is cut, or holds other bytes than when it was indexed.
         """
-        wanted = ["name", "synset", "label", "width", "height", "colour", "format", "offset", "size", "xxh3_64"]
-        columns = [self.rows[column].to_pylist() for column in [*wanted, "problem"]]
+        columns = [self.rows[column].to_pylist() for column in SHARD_COLUMNS]
         with Tape(self.archive) as tape:
             for name, synset, label, width, height, colour, kind, offset, size, checksum, problem in zip(
                 *columns, strict=True
