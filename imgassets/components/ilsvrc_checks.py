@@ -55,8 +55,9 @@ def _archive_md5(index: Artifact) -> Verdict:
     """The archive has the MD5 that MD5SUMS beside it states, else the published one; a repacked archive never has."""
     archive = index.open().report["archive"]
     passed = archive["md5"] == archive["expected_md5"]
-    text = f"{archive['file']} has the MD5 {archive['md5']}, {archive['expected_by']} says {archive['expected_md5']}"
-    return Verdict(passed, archive, text)
+    found = f"{archive['bytes']} bytes" if archive["md5"] is None else f"the MD5 {archive['md5']}"
+    says = f"{archive['expected_bytes']}" if archive["md5"] is None else archive["expected_md5"]
+    return Verdict(passed, archive, f"{archive['file']} has {found}, {archive['expected_by']} says {says}")
 
 
 def _images_decode(index: Artifact) -> Verdict:

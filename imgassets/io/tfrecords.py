@@ -19,6 +19,25 @@ TILE = 48
 """Small sheets: there are a thousand shards, and every picture lies in the event log."""
 
 
+def write_shard(images: TarImages, stage: Stage) -> Written:
+    """Write one shard; what it leaves out or converts is listed with the reason."""
+    stage.need(images.nbytes + len(images) * (imagenet_records.OVERHEAD + tfrecord.OVERHEAD))
+    with stage.create(stage.location.path.name) as sink:
+        facts = imagenet_records.write(sink, images)
+    return Written(
+        {
+            "rows": facts.records,
+            "converted": len(facts.converted),
+            "left_out": len(images.left_out),
+            "names": facts.names,
+        },
+        [
+            *images.left_out,
+            *({"name": name, "reason": "converted to an RGB JPEG"} for name in facts.converted),
+        ],
+    )
+
+
 class TFRecordsIOManager(ArtifactIOManager):
     """A file of `tf.train.Example` records; empty where a small release leaves a shard nothing."""
 
@@ -27,21 +46,7 @@ class TFRecordsIOManager(ArtifactIOManager):
 
     def write(self, content: TarImages, stage: Stage) -> Written:
         """Write the images of `TarImages`, without those that have a problem, which are listed with it."""
-        stage.need(content.nbytes + len(content) * (imagenet_records.OVERHEAD + tfrecord.OVERHEAD))
-        with stage.create(stage.location.path.name) as sink:
-            facts = imagenet_records.write(sink, content)
-        return Written(
-            {
-                "rows": facts.records,
-                "converted": len(facts.converted),
-                "left_out": len(content.left_out),
-                "names": facts.names,
-            },
-            [
-                *content.left_out,
-                *({"name": name, "reason": "converted to an RGB JPEG"} for name in facts.converted),
-            ],
-        )
+        return write_shard(content, stage)
 
     def open(self, location: Location) -> TFRecordFile:
         """A `TFRecordFile`."""

@@ -35,15 +35,17 @@ ARCHIVES = {
 
 
 @dataclass(frozen=True)
-class ExpectedMD5:
-    """What an archive's MD5 should be, and who says so."""
+class Expected:
+    """What an archive should be, and who says so."""
 
-    value: str
+    md5: str
     source: str
+    bytes: int | None = None
+    """Size, where it is known: another size is another file, whose MD5 need not be computed."""
 
 
-def expected_md5(folder: Path, split: str) -> ExpectedMD5:
-    """The MD5 stated in `MD5SUMS` beside the archive, else the published one.
+def expected(folder: Path, split: str) -> Expected:
+    """What `MD5SUMS` beside the archive says of it, else what was published.
 
     Raises:
         BadInput: `MD5SUMS` has a line that is not `<md5>  <file>`.
@@ -55,8 +57,8 @@ def expected_md5(folder: Path, split: str) -> ExpectedMD5:
             if len(value) != 32 or not set(value.lower()) <= set("0123456789abcdef"):
                 raise BadInput(f"Line {number} of {sums} is {line[:80]!r}, expected an MD5 and a file name.")
             if name.strip().lstrip("*") == archive.file:
-                return ExpectedMD5(value.lower(), MD5SUMS)
-    return ExpectedMD5(archive.md5, "the published release")
+                return Expected(value.lower(), MD5SUMS)
+    return Expected(archive.md5, "the published release", archive.bytes)
 
 
 def train_groups(tape: Tape) -> Iterator[tuple[str, Iterator[Member]]]:

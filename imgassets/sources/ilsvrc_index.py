@@ -17,7 +17,7 @@ from imgassets.sources import tar_index
 from imgassets.sources.ilsvrc import (
     ARCHIVES,
     MD5SUMS,
-    expected_md5,
+    expected,
     label_files,
     present_synsets,
     train_groups,
@@ -37,7 +37,8 @@ class IlsvrcIndex:
 
     table: pa.Table
     report: dict[str, Any]
-    """What was found, as JSON values: the archive and its MD5, counts, images that are damaged or strange."""
+    """What was found, as JSON values: the archive and its MD5 (null where its size is not that of the published one and
+    nothing else is known of it), counts, images that are damaged or strange."""
     checksum: str
     """Hexadecimal XXH3-128 of the archive, computed in the same pass."""
 
@@ -100,17 +101,27 @@ class Ilsvrc:
         path = self.archive(split)
         order = self.label_order()
         synsets = None if split == "train" else validation_synsets(self.folder)
+        wanted, size = expected(self.folder, split), path.stat().st_size
         md5, whole, before = hashlib.md5(usedforsecurity=False), xxhash.xxh3_128(), _identity(path)
-        with Tape(path, md5, whole) as tape:
+        digests = (whole, md5) if wanted.bytes in {None, size} else (whole,)
+        with Tape(path, *digests) as tape:
             groups = train_groups(tape) if split == "train" else _validation_group(tape)
             found = tar_index.scan(tape, groups, inspect, workers=workers, passed=passed)
         if _identity(path) != before:
             raise BadInput(f"{path} changed while it was read: wait until it is complete, then run again.")
-        expected = expected_md5(self.folder, split)
-        if self.verify_md5 and md5.hexdigest() != expected.value:
+        archive = {
+            "file": path.name,
+            "bytes": size,
+            "md5": md5.hexdigest() if md5 in digests else None,
+            "expected_md5": wanted.md5,
+            "expected_bytes": wanted.bytes,
+            "expected_by": wanted.source,
+        }
+        if self.verify_md5 and archive["md5"] != wanted.md5:
             raise BadInput(
-                f"{path} has the MD5 {md5.hexdigest()}, {expected.source} says {expected.value}: download it again, "
-                "or set verify_md5 to false for a repacked archive."
+                f"{path} ({size} bytes, MD5 {archive['md5'] or 'not computed'}) is not what {wanted.source} has "
+                f"({f'{wanted.bytes} bytes, ' if wanted.bytes else ''}MD5 {wanted.md5}): download it again, or set "
+                "verify_md5 to false for a repacked archive."
             )
         if not len(found.table):
             raise BadInput(f"{path} holds no images, expected members named .JPEG.")
@@ -121,13 +132,6 @@ class Ilsvrc:
                 "expected one line for each: use the labels that belong to this archive."
             )
         table = tar_index.label(found.table, synsets, imagenet_classes().class_id, order)
-        archive = {
-            "file": path.name,
-            "bytes": path.stat().st_size,
-            "md5": md5.hexdigest(),
-            "expected_md5": expected.value,
-            "expected_by": expected.source,
-        }
         return IlsvrcIndex(table, {"archive": archive} | _summary(table, found.strays), whole.hexdigest())
 
 
