@@ -191,7 +191,7 @@ def _check_sum(header: bytes, at: int, start: int, where: str) -> None:
         stated = -1
     total = sum(header) - sum(header[148:156]) + 8 * 32
     # some old programs summed the bytes as signed numbers
-    if stated not in (total, total - 256 * sum(byte > 127 for byte in header[:148] + header[156:])):
+    if stated != total and stated != total - 256 * sum(byte > 127 for byte in header[:148] + header[156:]):
         what = "is no tar archive" if at == start else "is damaged"
         raise _refused(where, f"{what}: the header at byte {at} has a wrong checksum")
 
