@@ -25,7 +25,7 @@ def ilsvrc_checks(
         artifact_check(index, "archive_md5", _archive_md5, warn=True),
         artifact_check(index, "images_decode", _images_decode, warn=True),
         artifact_check(index, "all_synsets", _all_synsets, warn=True),
-        artifact_check(records, "records_sound", _records_sound),
+        artifact_check(records, "records_sound", records_sound),
         _every_image_once(index, records, shards, spread),
     ]
 
@@ -79,7 +79,7 @@ def _all_synsets(index: Artifact) -> Verdict:
     return Verdict(not missing, numbers, f"{len(found)} of 1000 synsets, {min(counts)} to {max(counts)} images each")
 
 
-def _records_sound(shard: Artifact) -> Verdict:
+def records_sound(shard: Artifact) -> Verdict:
     """Every record passes its CRCs and holds one RGB or gray JPEG of the size it states, under a name that occurs once;
     label and synset agree in all of them; there are as many as the manifest says."""
     facts = shard.manifest.facts
