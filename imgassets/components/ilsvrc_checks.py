@@ -116,41 +116,43 @@ def _every_image_once(
         and the number of shards give it; `records_sound` compares the manifest with the records. A warning as long as
         shards are missing.
         """
-        wrong: list[str] = []
-        missing: list[str] = []
-        seeds: set[Any] = set()
-        numbers: dict[str, Any] = {}
-        for split, count in shards.items():
-            found = 0
-            table = tar_index[split].open().table(["name", "problem"])
-            names = np.array(
-                [n if p is None else "" for n, p in zip(*(c.to_pylist() for c in table.columns), strict=True)]
-            )
-            orders: dict[Any, Any] = {}
-            for shard, key in enumerate(sharding.stems(split, count)):
-                try:
-                    manifest = tfrecords[key].manifest
-                except MissingUpstream:
-                    missing.append(key)
-                    continue
-                seed = manifest.recipe.config.get("seed")
-                seeds |= {seed} - {None}
-                if seed not in orders:
-                    orders[seed] = sharding.shuffled(len(names), seed)
-                place = sharding.chunk(len(names), count, shard, spread)
-                wanted = [name for name in names[orders[seed][place.start : place.stop]] if name]
-                found += manifest.facts["rows"]
-                if names_digest(wanted) != manifest.facts["names"]:
-                    wrong.append(key)
-            numbers |= {f"{split}_images": int((names != "").sum()), f"{split}_records": found}
-        if len(seeds) > 1:
-            wrong.append(f"shards of different seeds {sorted(seeds)}")
-        numbers |= {"missing_shards": len(missing), "wrong": wrong[:20]}
-        severity = dg.AssetCheckSeverity.ERROR if wrong else dg.AssetCheckSeverity.WARN
-        text = f"{len(wrong)} shards hold other images than the index gives them" if wrong else ""
-        text = text or (
-            f"{len(missing)} shards are still missing" if missing else "every image is in exactly one record"
+        found = {split: _Found(tfrecords, tar_index[split], split, shards[split], spread) for split in shards}
+        wrong = [key for one in found.values() for key in one.wrong]
+        missing = sum(one.missing for one in found.values())
+        text = f"{missing} shards are still missing" if missing else "every image is in exactly one record"
+        numbers: dict[str, Any] = {"missing_shards": missing, "wrong": wrong[:20]}
+        for split, one in found.items():
+            numbers |= {f"{split}_images": one.images, f"{split}_records": one.records}
+        return dg.AssetCheckResult(
+            passed=not (wrong or missing),
+            metadata=numbers,
+            severity=dg.AssetCheckSeverity.ERROR if wrong else dg.AssetCheckSeverity.WARN,
+            description=f"{len(wrong)} shards hold other images than they should, e.g. {wrong[0]}" if wrong else text,
         )
-        return dg.AssetCheckResult(passed=not (wrong or missing), metadata=numbers, severity=severity, description=text)
 
     return every_image_once
+
+
+class _Found:
+    """What the shards of one split hold, beside what its index gives them."""
+
+    def __init__(self, tfrecords: Artifacts, index: Artifact, split: str, shards: int, spread: sharding.Spread) -> None:
+        table = index.open().table(["name", "problem"])
+        sound = np.array([problem is None for problem in table["problem"].to_pylist()], dtype=bool)
+        names = np.array(table["name"].to_pylist(), dtype=object)
+        order: Any = None
+        self.images, self.records, self.missing = int(sound.sum()), 0, 0
+        self.wrong: list[str] = []
+        for shard, key in enumerate(sharding.stems(split, shards)):
+            try:
+                manifest = tfrecords[key].manifest
+            except MissingUpstream:
+                self.missing += 1
+                continue
+            if order is None:  # that of the first shard there is: others of another seed then hold other images
+                order = sharding.shuffled(len(names), manifest.recipe.config.get("seed"))
+            place = sharding.chunk(len(names), shards, shard, spread)
+            rows = order[place.start : place.stop]
+            self.records += manifest.facts["rows"]
+            if names_digest(names[rows[sound[rows]]]) != manifest.facts["names"]:
+                self.wrong.append(key)

@@ -6,7 +6,7 @@ content. Map keys are written sorted, as protocol buffers' deterministic mode do
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -72,6 +72,23 @@ def parse(data: bytes) -> dict[str, Feature]:
     except (ValueError, IndexError, KeyError, TypeError):
         raise StoreError("This record is no tf.train.Example: expected shards that this program wrote.") from None
     return found
+
+
+def peek(data: bytes, keys: Collection[str]) -> dict[str, Feature] | None:
+    """Some features of a serialised Example of which only the beginning is at hand; None unless all are in it."""
+    found: dict[str, Feature] = {}
+    try:
+        _, at = _read_varint(memoryview(data), 1)  # the one field, features, whose content is cut off
+        for tag, entry in _fields(memoryview(data)[at:]):
+            parts = dict(_fields(entry)) if tag == _ENTRY else {}
+            key = bytes(parts.get(_KEY, b"")).decode()
+            if key in keys:
+                found[key] = _feature(parts.get(_VALUE, memoryview(b"")))
+            if len(found) == len(keys):
+                return found if all(found.values()) else None
+    except (ValueError, IndexError):
+        pass
+    return None
 
 
 def image_example(features: Mapping[str, Feature]) -> ImageExample:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
 
 from imgassets.errors import StoreError
 
@@ -70,21 +73,20 @@ class TFRecordFile(Sequence[bytes]):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._fd = -1
-        self._offsets: list[int] | None = None
+        self._offsets: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
-    def offsets(self) -> list[int]:
-        """Where each record begins, and behind them the file's size.
+    def offsets(self) -> NDArray[np.int64]:
+        """int64 (records + 1,): where each record begins, and behind them the file's size.
 
         Raises:
             StoreError: a length is damaged, or the file ends inside a record.
         """
         if self._offsets is None:
-            self._offsets = list(self._scan())
+            self._offsets = np.fromiter(self._scan(), dtype=np.int64)
         return self._offsets
 
     def __getitem__(self, i: int) -> bytes:  # type: ignore[override]
@@ -96,37 +98,42 @@ class TFRecordFile(Sequence[bytes]):
         n = len(self)
         if not -n <= i < n:
             raise IndexError(f"record {i} of {self.path}, which holds {n}")
-        start, end = self.offsets[i % n], self.offsets[i % n + 1]
+        start, end = self._bounds(i % n)
         return self._checked(self._read(start + HEAD, end - start - HEAD), i % n)
 
     def __iter__(self) -> Iterator[bytes]:
         for i in range(len(self)):
             yield self[i]
 
+    def head(self, i: int, size: int = 256) -> bytes:
+        """The first bytes of record `i`'s data, not checked against its CRC."""
+        start, end = self._bounds(i)
+        return self._read(start + HEAD, min(size, end - start - OVERHEAD))
+
     def verify(self) -> int:
         """Check every record and return how many there are."""
         return sum(1 for _ in self)
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "_fd": -1, "_offsets": self._offsets}
-
-    def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
-            os.close(self._fd)
+    def _bounds(self, i: int) -> tuple[int, int]:
+        return int(self.offsets[i]), int(self.offsets[i + 1])
 
     def _scan(self) -> Iterator[int]:
-        at, end = 0, self.path.stat().st_size
-        while at < end:
-            yield at
-            head = self._read(at, min(HEAD, end - at))
-            length = _LENGTH.unpack_from(head)[0] if len(head) == HEAD else 0
-            if len(head) < HEAD or (at + OVERHEAD + length > end and _head_is_sound(head)):
-                raise StoreError(f"{self.path} ends inside the record at byte {at}: it was cut; make the shard again.")
-            if not _head_is_sound(head):
-                raise StoreError(
-                    f"{self.path} is damaged: the length at byte {at} fails its CRC; make the shard again."
-                )
-            at += OVERHEAD + length
+        with self._opened() as fd:
+            at, end = 0, os.fstat(fd).st_size
+            while at < end:
+                yield at
+                head = os.pread(fd, HEAD, at)
+                sound = len(head) == HEAD and _head_is_sound(head)
+                length = _LENGTH.unpack_from(head)[0] if sound else 0
+                if len(head) < HEAD or at + OVERHEAD + length > end:
+                    raise StoreError(
+                        f"{self.path} ends inside the record at byte {at}: it was cut; make the shard again."
+                    )
+                if not sound:
+                    raise StoreError(
+                        f"{self.path} is damaged: the length at byte {at} fails its CRC; make the shard again."
+                    )
+                at += OVERHEAD + length
         yield end
 
     def _checked(self, data: bytes, i: int) -> bytes:
@@ -136,12 +143,23 @@ class TFRecordFile(Sequence[bytes]):
         return body
 
     def _read(self, offset: int, size: int) -> bytes:
-        if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        data = os.pread(self._fd, size, offset)
+        with self._opened() as fd:
+            data = os.pread(fd, size, offset)
         if len(data) != size:
             raise StoreError(f"{self.path} changed while it was read: it ends before byte {offset + size}.")
         return data
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        # opened anew each time: a thousand shards are more than a process may keep open
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be read: {error.strerror}.") from None
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
 
 def _head_is_sound(head: bytes) -> bool:

@@ -61,7 +61,9 @@ def image(seed: int, hue: float) -> bytes:
 
     rng = np.random.default_rng(seed)
     height, width = rng.integers(90, 160, 2).tolist()
-    options: dict[str, Any] = {"format": "JPEG", "mode": "RGB", "quality": int(rng.integers(70, 96))} | ODD.get(seed % 40, {})
+    options: dict[str, Any] = {"format": "JPEG", "mode": "RGB", "quality": int(rng.integers(70, 96))} | ODD.get(
+        seed % 40, {}
+    )
     buffer = io.BytesIO()
     Image.fromarray(picture(seed, height, width, hue)).convert(options.pop("mode")).save(buffer, **options)
     return buffer.getvalue()
