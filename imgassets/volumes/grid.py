@@ -1,8 +1,9 @@
 """The grid every volume is brought to, and where each of its positions lies in the source.
 
-Constants are those of CT-CLIP's published inference preprocessing (ibrahimethemhamamci/CT-CLIP, data_inference_nii.py):
-HU clipped to +-1000, trilinear resize without aligned corners to 0.75 x 0.75 x 1.5 mm, divided by 1000, centre crop or pad
-with -1 to 480 x 480 x 240. Clipping comes before the resize, as there; clipping after it moves edges by up to 0.9.
+Constants are those of CT-CLIP's published inference preprocessing (ibrahimethemhamamci/CT-CLIP,
+data_inference_nii.py): HU clipped to +-1000, trilinear resize without aligned corners to 0.75 x 0.75 x 1.5 mm, divided
+by 1000, centre crop or pad with -1 to 480 x 480 x 240. Clipping comes before the resize, as there; clipping after it
+moves edges by up to 0.9.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Preprocessing:
 class Axis:
     """One axis: result positions [`before`, `before` + `keep`) come from source positions `low` and `high` = low + 1.
 
-    value = source[low] * (1 - weight) + source[high] * weight; `low` and `high` are int64, `weight` float32, all (keep,).
+    value = source[low] * (1 - weight) + source[high] * weight; `low`, `high` int64 and `weight` float32 are (keep,).
     `resized` is the length before cropping.
     """
 

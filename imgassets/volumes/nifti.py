@@ -31,7 +31,7 @@ DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 7
 
 @dataclass(frozen=True)
 class Header:
-    """What the 348 bytes say: shape (x, y, z), dtype with its byte order, offset of the voxels, scaling, spacing in mm."""
+    """What the 348 bytes say: shape (x, y, z), dtype with byte order, offset of the voxels, scaling, spacing in mm."""
 
     shape: tuple[int, int, int]
     dtype: np.dtype[np.generic]
@@ -142,7 +142,7 @@ def inflate(data: bytes, file: IO[bytes]) -> Iterator[bytes]:
         while not member.eof:
             try:
                 piece = member.decompress(data, OUT)
-            except igzip_lib.IsalError as error:
+            except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stub says instance, it is a class
                 raise ValueError(f"damaged gzip data ({error})") from error
             if piece:
                 yield piece

@@ -1,4 +1,4 @@
-"""Volumes as `.npz`: `image` (x, y, z) of any real dtype, optional `spacing` (z, y, x) in mm, RescaleSlope and -Intercept.
+"""Volumes as `.npz`: `image` (x, y, z), optional `spacing` (z, y, x) in mm, `RescaleSlope`, `RescaleIntercept`.
 
 This is what preprocessing scripts around CT-RATE leave behind. Nothing is unpickled.
 """
@@ -53,8 +53,10 @@ def read_npz_stream(file: IO[bytes], limit: int = LIMIT) -> NpzVolume:
     if image.ndim != 3 or 0 in image.shape:
         raise ValueError(f"image is not 3-D: shape {image.shape}")
     if image.dtype.kind not in "iuf" or image.dtype.itemsize > 8 or image.dtype.str[1:] in ("i8", "u8"):
-        raise ValueError(f"image has dtype {image.dtype}, expected float16, float32, float64 or integers of up to 32 bits")
+        raise ValueError(
+            f"image has dtype {image.dtype}, expected float16, float32, float64 or integers of up to 32 bits"
+        )
     if spacing is not None and not (len(spacing) == 3 and all(math.isfinite(s) and s > 0 for s in spacing)):
         raise ValueError(f"spacing is {spacing[::-1]}, not three positive numbers")
     voxels = np.ascontiguousarray(image.transpose(2, 1, 0), dtype=image.dtype.newbyteorder("="))
-    return NpzVolume(Volume(voxels, 1.0, 0.0, spacing), rescale)  # type: ignore[arg-type]
+    return NpzVolume(Volume(voxels, 1.0, 0.0, spacing), rescale)

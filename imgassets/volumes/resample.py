@@ -1,8 +1,9 @@
 """Trilinear resampling of a whole volume onto the grid, tile by tile.
 
-Separable interpolation in the order z, y, x touches only rows and slices that survive the crop; a tile of `SLICES` x `ROWS`
-result positions keeps every intermediate in the second-level cache, which is what makes this several times faster than
-resizing whole volumes. float32 throughout: the result differs from a float64 evaluation by less than one float16 step.
+Separable interpolation in the order z, y, x touches only rows and slices that survive the crop; a tile of `SLICES` x
+`ROWS` result positions keeps every intermediate in the second-level cache, which is what makes this several times
+faster than resizing whole volumes. float32 throughout: the result differs from a float64 evaluation by less than one
+float16 step.
 """
 
 from __future__ import annotations
@@ -72,9 +73,7 @@ def resample(
     return plans
 
 
-def plan(
-    volume: Volume, spacing: tuple[float, float, float], recipe: Preprocessing
-) -> tuple[Axis, Axis, Axis]:
+def plan(volume: Volume, spacing: tuple[float, float, float], recipe: Preprocessing) -> tuple[Axis, Axis, Axis]:
     """The plans of x, y and z."""
     x, y, z = map(plan_axis, volume.shape_xyz, spacing, recipe.spacing, recipe.shape)
     return x, y, z
@@ -120,7 +119,13 @@ def _on(device: str, axis: Axis, start: int, stop: int, first: int) -> tuple[tor
 
 
 def _lerp(
-    scratch: _Scratch, name: str, tile: torch.Tensor, dim: int, low: torch.Tensor, high: torch.Tensor, weight: torch.Tensor
+    scratch: _Scratch,
+    name: str,
+    tile: torch.Tensor,
+    dim: int,
+    low: torch.Tensor,
+    high: torch.Tensor,
+    weight: torch.Tensor,
 ) -> torch.Tensor:
     """tile[low] + weight * (tile[high] - tile[low]) along `dim`."""
     import torch

@@ -10,8 +10,8 @@ import numpy as np
 from imgassets.volumes.volume import Volume
 
 HU_LIMIT = 1000.0
-MOST_BEYOND = 0.999
-"""Share of voxels at or beyond +-1000 HU above which a volume is not a chest in HU (an intercept of -8192 applied to
+LEAST_WITHIN = 0.001
+"""Share of voxels within +-1000 HU below which a volume is not a chest in HU (an intercept of -8192 applied to
 voxels that are HU already leaves nothing within)."""
 
 
@@ -28,7 +28,7 @@ def verdict(volume: Volume, scale: tuple[float, float] = (1.0, 0.0)) -> str | No
     if not (math.isfinite(slope) and math.isfinite(intercept)):
         return f"its scaling (slope {slope}, intercept {intercept}) is not finite"
     first = voxels.flat[0]
-    constant, within, needed = True, 0, (1 - MOST_BEYOND) * voxels.size
+    constant, within, needed = True, 0, LEAST_WITHIN * voxels.size
     for k in middle_out(len(voxels)):
         constant = constant and bool((voxels[k] == first).all())
         if within < needed:
