@@ -10,6 +10,7 @@ for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category)
 
 from imgassets.io.arrays import ArraysIOManager  # noqa: E402
+from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager  # noqa: E402
 from imgassets.io.index import IndexIOManager  # noqa: E402
 from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
 from imgassets.resources import Storage  # noqa: E402
@@ -23,6 +24,9 @@ def defs() -> dg.Definitions:
         "storage": storage,
         "index_io": IndexIOManager(storage=storage),
         "arrays_io": ArraysIOManager(storage=storage),
+        "ct_index_io": CtIndexIOManager(storage=storage),
+        "ct_shard_io": CtShardIOManager(storage=storage),
+        "ct_manifest_io": CtManifestIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
     }
     datasets = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")

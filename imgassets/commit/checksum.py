@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -37,17 +37,18 @@ def xxh3_128(path: Path) -> str:
 
 
 class Checksums:
-    """Checksums remembered by (path, size, mtime, inode) in one SQLite file.
+    """Checksums remembered by (path, size, mtime, inode) in one SQLite file; `compute` makes them, XXH3-128 by default.
 
     A file whose size, time or inode has changed is read again. The memory is only a memory: deleting it
     costs time and nothing else, so it is written without waiting for the disk.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, compute: Callable[[Path], str] = xxh3_128) -> None:
         self._database = database
+        self._compute = compute
 
     def of(self, path: Path) -> str:
-        """XXH3-128 of `path`, from memory where the file is known to be unchanged."""
+        """Checksum of `path`, from memory where the file is known to be unchanged."""
         try:
             key = _key(path)
         except OSError as error:
@@ -58,7 +59,7 @@ class Checksums:
             ).fetchone()
         if row:
             return str(row[0])
-        value = xxh3_128(path)
+        value = self._compute(path)
         self._store(key, value)
         return value
 

@@ -184,6 +184,19 @@ class CtSplit(Sequence[Scan]):
         return {**self.__dict__, "_maps": {}}
 
 
+def map_volume(path: Path, record: SampleRecord) -> np.ndarray[Any, np.dtype[np.float16]]:
+    """The volume of one sample, mapped from its shard."""
+    return np.memmap(path, "<f2", "r", record.members["bin"][0], record.shape)
+
+
+def read_text(path: Path, record: SampleRecord) -> str:
+    """The report of one sample."""
+    offset, length = record.members["txt"]
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(length).decode()
+
+
 def decoders(shape: Sequence[int] = (480, 480, 240)) -> list[Callable[[str, bytes], Any]]:
     """Handlers for `WebDataset.decode`: `.bin` to a float16 tensor of `shape`, `.cls` to float32, `.json`, `.txt`."""
     import torch

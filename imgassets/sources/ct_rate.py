@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from imgassets.errors import BadInput
+from imgassets.sources.batches import natural_key
 from imgassets.sources.hub import RemoteFile
 
 SUFFIXES = (".nii.gz", ".nii", ".npz")
@@ -133,7 +133,7 @@ def join(
             present.setdefault(key, file)
     listed = [key for table in tables for key in table.rows]
     volumes, next_place = [], 0
-    for key in sorted({*listed, *present}, key=natural):
+    for key in sorted({*listed, *present}, key=natural_key):
         volume = _join_one(key, present.get(key), tables, spacing, key in twice)
         if volume.skip is None:
             volume, next_place = replace(volume, shard=next_place // samples_per_shard), next_place + 1
@@ -189,14 +189,9 @@ def report_of(row: Mapping[str, str]) -> str:
     return " ".join(part for part in parts if part and part != NOT_GIVEN)
 
 
-def natural(text: str) -> tuple[Any, ...]:
-    """Sort key with which train_2 comes before train_10."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text))
-
-
 def natural_order(keys: Iterable[str]) -> list[str]:
     """The distinct keys in natural order."""
-    return sorted(set(keys), key=natural)
+    return sorted(set(keys), key=natural_key)
 
 
 def prevalence(volumes: Iterable[Volume]) -> dict[str, int]:

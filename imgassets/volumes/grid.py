@@ -8,6 +8,7 @@ moves edges by up to 0.9.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,6 +35,11 @@ class Preprocessing:
     pad_value: float = -1.0
     rescale: Rescale = "header"
     spacing_source: SpacingSource = "csv"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one result in float16."""
+        return math.prod(self.shape) * 2
 
     def describe(self) -> dict[str, Any]:
         """What goes into manifests: every constant and the order of the steps."""

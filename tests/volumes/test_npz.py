@@ -45,7 +45,7 @@ def test_refuses(tmp_path: Path, kind: str) -> None:
     arrays, reason = BAD[kind]
     path = tmp_path / "train_7_a_1.npz"
     np.savez(path, **arrays)
-    with pytest.raises(BadInput, match="train_7_a_1.npz cannot be read") as error:
+    with pytest.raises(BadInput, match=r"train_7_a_1\.npz cannot be read") as error:
         read_npz(path)
     assert reason in str(error.value)
 
