@@ -16,7 +16,7 @@ EDGE = 200
 
 
 def slices(volumes: Sequence[NDArray[np.float16]], title: str) -> str:
-    """Middle slices of volumes (x, y, z) in [-1, 1]: a row each, axial, coronal and sagittal, the last two with z up."""
+    """Middle slices of volumes (x, y, z) in [-1, 1]: a row each: axial, coronal, sagittal, the last two with z up."""
     from PIL import Image
 
     rows = []
