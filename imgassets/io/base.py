@@ -2,7 +2,8 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -15,6 +16,9 @@ from imgassets.progress import Progress
 from imgassets.resources import Storage
 
 Metadata = dict[str, Any]
+
+on_partition: ContextVar[Callable[[str], None] | None] = ContextVar("on_partition", default=None)
+"""Told of every partition that is done with, made or failed, while a run goes on in this process: a progress bar."""
 
 
 class BuildConfig(dg.Config):
@@ -80,6 +84,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
                 except ImgassetsError as error:
                     failed[key] = error
                     context.log.error("%s/%s: %s", context.asset_key.to_user_string(), key, error)
+                if observer := on_partition.get():
+                    observer(key)
         except BaseException:
             _record_finished(context, finished)
             raise
@@ -112,7 +118,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)
         else:
             context.log.info("%s: unchanged, skipped", name)
-        return _metadata(commit, seconds) | self.describe(location, commit.manifest)
+        return self.describe(location, commit.manifest) | _metadata(commit, seconds)
 
     def _location(self, asset_key: dg.AssetKey, partition: str) -> Location:
         return self.storage.artifacts.location(*self.parts(asset_key, partition), folder=self.folder)

@@ -126,7 +126,7 @@ class Hub:
 
             return str(HfApi(endpoint=endpoint()).dataset_info(self.name, revision=self.revision).sha)
 
-        return self._retry(f"Failed to look up {self.name}", ask)
+        return self._retry(f"Failed to look up {self.name}", self.revision, ask)
 
     def list(self, revision: str, folder: str) -> Iterator[RemoteFile]:
         """All files below `folder` at a commit, all pages of the listing."""
@@ -143,10 +143,10 @@ class Hub:
                 for f in files
             ]
 
-        return iter(self._retry(f"Failed to list {folder} of {self.name}", ask))
+        return iter(self._retry(f"Failed to list {folder} of {self.name}", revision, ask))
 
     def fetch(self, file: RemoteFile, revision: str, into: Path) -> Path:
-        """Download below `into` until the bytes are those of the listing, at most `tries` times."""
+        """Download into the folder `into`, which is for this file alone, until the bytes are those of the listing, at most `tries` times."""
 
         def ask() -> Path:
             from huggingface_hub import hf_hub_download
@@ -154,33 +154,35 @@ class Hub:
 
             disable_progress_bars()
             into.mkdir(parents=True, exist_ok=True)
-            path = Path(
-                hf_hub_download(
-                    self.name,
-                    file.path,
-                    repo_type="dataset",
-                    revision=revision,
-                    local_dir=into,
-                    endpoint=endpoint(),
-                    force_download=True,  # a file of an earlier attempt is not looked at otherwise
+            try:
+                path = Path(
+                    hf_hub_download(
+                        self.name,
+                        file.path,
+                        repo_type="dataset",
+                        revision=revision,
+                        local_dir=into,
+                        endpoint=endpoint(),
+                        force_download=True,  # a file of an earlier attempt is not looked at otherwise
+                    )
                 )
-            )
-            shutil.rmtree(into / ".cache", ignore_errors=True)
+            finally:
+                shutil.rmtree(into / ".cache", ignore_errors=True)
             if problem := mismatch(path, file):
                 path.unlink()
                 raise _Damaged(problem)
             return path
 
-        return self._retry(f"Failed to download {file.path}", ask)
+        return self._retry(f"Failed to download {file.path}", revision, ask)
 
-    def _retry(self, what: str, ask: Callable[[], T]) -> T:
+    def _retry(self, what: str, revision: str, ask: Callable[[], T]) -> T:
         for attempt in range(1, self.tries + 1):
             try:
                 return ask()
             except ImgassetsError:
                 raise
             except Exception as error:  # the client raises its own, httpx's and the operating system's
-                final = _final(error, self.name, self.revision)
+                final = _final(error, self.name, revision)
                 reason = final or clean(str(error) or type(error).__name__)
                 if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
                     raise StoreError(f"{what}: the disk is full; free some space and run again.") from None
@@ -259,6 +261,7 @@ def git_sha1_of(path: Path) -> str:
 
 def clean(text: str) -> str:
     """`text` without tokens, credentials in URLs, or the signatures of signed URLs."""
+    text = " ".join(text.split())
     text = re.sub(r"hf_[A-Za-z0-9]{4,}", "hf_…", text)
     text = re.sub(r"(?i)(authorization\W+)(bearer\s+)?\S+", r"\1…", text)
     text = re.sub(r"//[^/@\s]+@", "//…@", text)

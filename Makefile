@@ -1,0 +1,41 @@
+# Only python3.11 or newer and make are assumed. Everything is installed into .venv.
+
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: run ui test lint faults bench clean
+
+# dev tools too; .env gives Dagster's commands DAGSTER_HOME
+.venv: pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'imgassets needs Python 3.11 or newer: none was found'; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	echo 'DAGSTER_HOME=$(CURDIR)/dagster_home' > .env
+	touch .venv
+
+run: .venv
+	$(BIN)/imgassets sample-data
+	$(BIN)/imgassets backfill '*' --set csv_size_gb=0.02
+	@echo 'Raw inputs and artifacts are in dagster_home/; `make ui` shows them in the browser.'
+
+ui: .venv
+	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
+
+test: .venv
+	$(BIN)/python -m pytest -m 'not slow'
+
+faults: .venv
+	$(BIN)/python -m pytest -m slow
+
+bench: .venv
+	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+lint: .venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .env
