@@ -1,8 +1,8 @@
 """A Hugging Face hub on loopback that the real client talks to, with the faults real hubs have.
 
-    with LoopbackHub({"dataset/a.nii.gz": b"..."}, token="hf_x") as hub:
-        hub.faults["dataset/a.nii.gz"] = ["503", "corrupt"]    # for the first two GETs of it
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+with LoopbackHub({"dataset/a.nii.gz": b"..."}, token="hf_x") as hub:
+    hub.faults["dataset/a.nii.gz"] = ["503", "corrupt"]    # for the first two GETs of it
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter, defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
 
 REPOSITORY = "test-owner/ct"
 PAGE = 3
@@ -27,8 +31,8 @@ PAGE = 3
 class LoopbackHub:
     """Serves `files` (path to content) of one dataset repository at one commit; `token` makes it gated.
 
-    `faults` has, per path, what goes wrong with its next requests, in order; the keys "tree" and "revision" stand for the
-    listing and the commit. `requests` counts what was asked, by method and path; `small` files are kept by git itself.
+    `faults` has, per path, what goes wrong with its next requests, in order; the keys "tree" and "revision" stand for
+    the listing and the commit. `requests` counts what was asked, by method and path; `small` files are git's own.
     """
 
     def __init__(self, files: dict[str, bytes], token: str | None = None, small: tuple[str, ...] = (".csv",)) -> None:
@@ -47,7 +51,7 @@ class LoopbackHub:
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
-    def __enter__(self) -> LoopbackHub:
+    def __enter__(self) -> Self:
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -55,6 +59,20 @@ class LoopbackHub:
         self.released.set()
         self.server.shutdown()
         self.server.server_close()
+
+    def install(self, monkeypatch: pytest.MonkeyPatch, empty: Path) -> None:
+        """Make this the hub of the test, without a token, and let the client lose no time waiting."""
+        from huggingface_hub import constants, file_download
+        from huggingface_hub.utils import _http
+
+        from imgassets.sources import hub
+
+        for module in (file_download, _http, hub):
+            monkeypatch.setattr(module, "time", _NoWaiting())
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(empty / "no_token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setenv("HF_ENDPOINT", self.url)
 
     def entry(self, path: str) -> dict[str, Any]:
         """One line of the listing, as the hub's API has it."""
@@ -69,6 +87,13 @@ class LoopbackHub:
         return self.requests["GET", path]
 
 
+class _NoWaiting:
+    """The module `time`, but nobody sleeps."""
+
+    def __getattr__(self, name: str) -> Any:
+        return (lambda seconds: None) if name == "sleep" else getattr(time, name)
+
+
 def git_sha1(data: bytes) -> str:
     """git's name for a content."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
@@ -78,13 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
     server_hub: LoopbackHub
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *arguments: Any) -> None:
+    def log_message(self, *arguments: Any) -> None:
         """Say nothing."""
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self.answer()
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.answer()
 
     def answer(self) -> None:
@@ -96,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found := re.fullmatch(rf"{base}(?:/revision/([^/]+))?", url.path):
             return self.revision(found[1] or "main")
         if found := re.fullmatch(rf"{base}/tree/([^/]+)/(.*)", url.path):
-            return self.tree(found[1], found[2], int(parse_qs(url.query).get("cursor", ["0"])[0]))
+            return self.tree(found[1], unquote(found[2]), int(parse_qs(url.query).get("cursor", ["0"])[0]))
         if found := re.fullmatch(rf"/datasets/{REPOSITORY}/resolve/([^/]+)/(.*)", url.path):
             return self.file(found[1], found[2])
         return self.error(404, "RepoNotFound", "Repository not found")
@@ -104,16 +129,17 @@ class _Handler(BaseHTTPRequestHandler):
     def revision(self, name: str) -> None:
         self.server_hub.requests[self.command, "revision"] += 1
         if self.broken("revision"):
-            return
+            return None
         if name not in ("main", self.server_hub.commit):
             return self.error(404, "RevisionNotFound", "Invalid rev id")
         self.send_json({"_id": "1", "id": REPOSITORY, "sha": self.server_hub.commit, "siblings": []})
+        return None
 
     def tree(self, revision: str, folder: str, cursor: int) -> None:
         hub = self.server_hub
         hub.requests[self.command, "tree"] += 1
         if self.broken("tree"):
-            return
+            return None
         if revision != hub.commit:
             return self.error(404, "RevisionNotFound", "Invalid rev id")
         entries = [hub.entry(path) for path in sorted(hub.files) if path.startswith(folder + "/")]
@@ -124,6 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
             at = f"{hub.url}/api/datasets/{REPOSITORY}/tree/{revision}/{folder}?recursive=True&cursor={cursor + PAGE}"
             more = {"Link": f'<{at}>; rel="next"'}
         self.send_json(entries[cursor : cursor + PAGE], more)
+        return None
 
     def file(self, revision: str, path: str) -> None:
         hub = self.server_hub
@@ -159,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
-            return
+            return None
         if fault in {"drop", "reset", "stall", "short"}:
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()
@@ -169,8 +196,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif fault == "reset":  # RST instead of FIN
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
-            return
+            return None
         self.wfile.write(body)
+        return None
 
     def next_fault(self, what: str) -> str:
         faults = self.server_hub.faults[what]
@@ -191,7 +219,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def error(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         named = {"X-Error-Code": code} if code else {}
-        self.respond(status, json.dumps({"error": message}).encode(), {**named, "X-Error-Message": message, **(headers or {})})
+        self.respond(
+            status, json.dumps({"error": message}).encode(), {**named, "X-Error-Message": message, **(headers or {})}
+        )
 
     def respond(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

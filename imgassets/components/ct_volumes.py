@@ -229,7 +229,8 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
                 raise MissingUpstream(f"{missing[0]} is no partition yet: materialize {index.asset}/{split} again.")
             parts = [shards[key] for key in keys]
             inputs = {name: checksum for part in (index, *parts) for name, checksum in part.as_input.items()}
-            config = {"max_skipped": dataset.max_skipped, "max_skipped_share": dataset.max_skipped_share}
+            limits = {"max_skipped": dataset.max_skipped, "max_skipped_share": dataset.max_skipped_share}
+            config = limits | shard_config(dataset)
             return Build(lambda: _manifest_content(dataset, split, index, parts), inputs, config)
 
         return Builds(build, force=config.force)
@@ -244,8 +245,13 @@ def shard_recipe(dataset: CtVolumes, rows: Sequence[Volume]) -> dict[str, Any]:
     files = {row.file.path: row.file.sha256 or row.file.git_sha1 or "" for row in rows if row.file}
     return {
         "inputs": {**files, "tables": digest},
-        "config": {"shape": list(dataset.shape), "device": dataset.device, **dataset.recipe.describe()},
+        "config": shard_config(dataset),
     }
+
+
+def shard_config(dataset: CtVolumes) -> dict[str, Any]:
+    """Every setting that changes a shard's bytes."""
+    return {"shape": list(dataset.shape), "device": dataset.device, **dataset.recipe.describe()}
 
 
 def _manifest_content(dataset: CtVolumes, split: str, index: Artifact, parts: list[Artifact]) -> ManifestContent:

@@ -53,7 +53,8 @@ class CtShardIOManager(ArtifactIOManager):
     def write(self, content: ShardContent, stage: Stage) -> Written:
         """Write a `ShardContent`."""
         stage.need(content.nbytes)
-        work = self.storage.artifacts.state / "downloads" / f"{stage.recipe.artifact}-{stage.recipe.partition}"
+        name = f"{stage.recipe.artifact}-{stage.recipe.partition}".replace("/", "-")
+        work = self.storage.artifacts.state / "downloads" / name
         with stage.create(stage.location.path.name) as sink:
             shard = write_shard(sink, content.samples(work))
             if not shard.samples:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from imgassets.sample_data import imagenet64
+from imgassets.sample_data import ct_rate, imagenet64
 
 WRITERS: dict[str, Callable[[Path], None]] = {
+    "ct_rate": ct_rate.write,
     "imagenet64": imagenet64.write,
 }
 """By dataset: writes its raw inputs below a folder."""

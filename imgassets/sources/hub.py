@@ -62,7 +62,7 @@ class Repository(Protocol):
 
 def open_repository(name: str) -> Repository:
     """`owner/name` on the hub, or the path of a folder shaped like one. Raises BadInput when it is neither."""
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Folder(Path(name))
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return Hub(name)
@@ -146,7 +146,7 @@ class Hub:
         return iter(self._retry(f"Failed to list {folder} of {self.name}", revision, ask))
 
     def fetch(self, file: RemoteFile, revision: str, into: Path) -> Path:
-        """Download into the folder `into`, which is for this file alone, until the bytes are those of the listing, at most `tries` times."""
+        """Download into `into`, a folder for this file alone, until the bytes are the listed ones, at most `tries` times."""
 
         def ask() -> Path:
             from huggingface_hub import hf_hub_download

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,14 +25,8 @@ TOKEN = "hf_CANARYcanaryCANARYcanary"  # noqa: S105
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
     with LoopbackHub(FILES) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.install(monkeypatch, tmp_path)
         yield hub
 
 
@@ -88,7 +81,7 @@ def test_a_wrong_etag_does_not_matter(hub: LoopbackHub, tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", ["503", "corrupt", "reset"])
 def test_gives_up_with_one_line_and_leaves_nothing(hub: LoopbackHub, tmp_path: Path, fault: str) -> None:
     hub.faults[VOLUME] = [fault] * 99
-    with pytest.raises(BadInput, match="Failed to download dataset/train_fixed/.*train_1_a_1") as error:
+    with pytest.raises(BadInput, match=r"Failed to download dataset/train_fixed/.*train_1_a_1") as error:
         fetch(hub, tmp_path / "work", tries=3)
     assert "3 attempts" in str(error.value)
     assert len(str(error.value)) <= LIMIT
@@ -110,7 +103,7 @@ def test_gated_is_final_and_says_what_to_do(
     hub.token = TOKEN
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
-    with pytest.raises(BadInput, match="gated.*HF_TOKEN or run `hf auth login`") as error:
+    with pytest.raises(BadInput, match=r"gated.*HF_TOKEN or run `hf auth login`") as error:
         Hub(REPOSITORY).pin()
     with caplog.at_level(logging.DEBUG):
         assert token is None or token not in str(error.value) + caplog.text
@@ -144,7 +137,7 @@ def test_a_stored_token_is_used(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatc
 def test_unknown_revision_and_repository(hub: LoopbackHub) -> None:
     with pytest.raises(BadInput, match="no revision 'v9'"):
         Hub(REPOSITORY, revision="v9").pin()
-    with pytest.raises(BadInput, match="no dataset test-owner/other at http://127.0.0.1"):
+    with pytest.raises(BadInput, match=r"no dataset test-owner/other at http://127.0.0.1"):
         Hub("test-owner/other").pin()
 
 
@@ -158,7 +151,7 @@ def test_a_commit_that_moves_does_not_move_what_was_pinned(hub: LoopbackHub, tmp
     file, pinned = listed(hub, VOLUME), hub.commit
     hub.commit = "f" * 40
     assert Hub(REPOSITORY).pin() == "f" * 40
-    with pytest.raises(BadInput, match="no revision|no such file"):
+    with pytest.raises(BadInput, match=r"no revision|no such file"):
         Hub(REPOSITORY, tries=2).fetch(file, pinned, tmp_path)
 
 
@@ -201,9 +194,7 @@ def test_mismatch_names_what_differs(tmp_path: Path) -> None:
 
 
 def test_clean_removes_what_is_secret() -> None:
-    text = clean(
-        f"GET https://user:pw@h.co/x?X-Amz-Signature=abc&y failed; Authorization: Bearer {TOKEN} and {TOKEN}"
-    )
+    text = clean(f"GET https://user:pw@h.co/x?X-Amz-Signature=abc&y failed; Authorization: Bearer {TOKEN} and {TOKEN}")
     assert "abc" not in text
     assert "pw" not in text
     assert TOKEN not in text
