@@ -1,4 +1,4 @@
-"""A folder shaped like CT-RATE in small: chests drawn from ellipsoids, invented reports, and the dirt of the real one."""
+"""A small folder shaped like CT-RATE: chests drawn from ellipsoids, invented reports, and the dirt of the real one."""
 
 from __future__ import annotations
 

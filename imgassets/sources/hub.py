@@ -146,7 +146,7 @@ class Hub:
         return iter(self._retry(f"Failed to list {folder} of {self.name}", revision, ask))
 
     def fetch(self, file: RemoteFile, revision: str, into: Path) -> Path:
-        """Download into `into`, a folder for this file alone, until the bytes are the listed ones, at most `tries` times."""
+        """Download into `into`, a folder for this file alone, until the bytes are the listed ones."""
 
         def ask() -> Path:
             from huggingface_hub import hf_hub_download

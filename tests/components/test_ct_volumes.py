@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
 import nibabel
@@ -29,6 +29,8 @@ TOKEN = "hf_CANARYcanaryCANARYcanary"  # noqa: S105
 class World:
     """A store, an instance, and the means to materialize one dataset."""
 
+    instances: ClassVar[list[dg.DagsterInstance]] = []
+
     def __init__(self, folder: Path, repository: str, *, on_disk: bool = False, **attributes: Any) -> None:
         self.folder, self.log = folder, ""
         self.storage = Storage(raw=str(folder / "raw"), store=str(folder / "store"), state=str(folder / "state"))
@@ -36,6 +38,7 @@ class World:
         self.instance = (
             dg.DagsterInstance.local_temp(str(folder / "home")) if on_disk else dg.DagsterInstance.ephemeral()
         )
+        self.instances.append(self.instance)
         self.configure(repository, **attributes)
 
     def configure(self, repository: str, **attributes: Any) -> None:
@@ -104,6 +107,14 @@ def mirror(folder: Path, content: Mapping[str, bytes]) -> str:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
     return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def _dispose() -> Iterator[None]:
+    """An instance that is left to the garbage collector warns about its folder."""
+    yield
+    while World.instances:
+        World.instances.pop().dispose()
 
 
 @pytest.fixture(scope="module")
