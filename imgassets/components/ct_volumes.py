@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Annotated, Any
@@ -12,10 +12,10 @@ import dagster as dg
 from pydantic import Field
 
 from imgassets.commit import Checksums
+from imgassets.components.assets import dataset_asset
 from imgassets.components.ct_checks import ct_checks
 from imgassets.components.ct_index import IndexSettings, make_index, rows_of, shard_rows
 from imgassets.components.ct_samples import ShardSource, default_workers
-from imgassets.components.partitions import static
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.ct_split import split_manifest
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
@@ -26,7 +26,6 @@ from imgassets.sources.ct_rate import CLASSES, Volume
 from imgassets.sources.hub import Folder, Hub, Repository, open_repository, sha256_of
 from imgassets.volumes.grid import Preprocessing, Rescale, SpacingSource
 
-OWNERS = ["team:imgassets"]
 RUN_SIZE = 8
 """Shards in one run of a backfill: a shard of 128 volumes takes minutes, and a run that dies redoes at most one."""
 
@@ -116,26 +115,13 @@ class CtVolumes(dg.Component, dg.Resolvable):
         return dg.Definitions([index, shards, manifest], asset_checks=ct_checks(index, shards, manifest), jobs=jobs)
 
 
-def _asset(dataset: CtVolumes, name: str, **arguments: Any) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
-    decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(
-        name=name,
-        key_prefix=dataset.name,
-        group_name=dataset.name,
-        owners=OWNERS,
-        code_version="1",
-        **arguments,
-    )
-    return decorator
-
-
 def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "volume_index",
-        partitions_def=static(dataset.splits),
+        partitions_def=dg.StaticPartitionsDefinition(dataset.splits),
         io_manager_key="ct_index_io",
         kinds={"huggingface", "parquet"},
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
     )
     def volume_index(config: IndexConfig, storage: Storage) -> Builds:
         """What a split holds at a pinned commit, a row per volume: path, size, sha256, spacing, labels, report, shard.
@@ -164,8 +150,8 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
 
 
 def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "shards",
         partitions_def=dg.DynamicPartitionsDefinition(name=partitions_name(dataset.name)),
         io_manager_key="ct_shard_io",
@@ -207,13 +193,12 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
 def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
     everything = dg.AssetIn(partition_mapping=dg.AllPartitionMapping())
 
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "manifest",
-        partitions_def=static(dataset.splits),
+        partitions_def=dg.StaticPartitionsDefinition(dataset.splits),
         io_manager_key="ct_manifest_io",
         kinds={"json", "webdataset"},
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
         ins={"shards": everything},
     )
     def manifest(config: BuildConfig, volume_index: Artifacts, shards: Artifacts) -> Builds:

@@ -157,6 +157,11 @@ class CtSplit(Sequence[Scan]):
         number = bisect.bisect_right(self._ends, place)
         return number, self.shards[number].samples[place - (self._ends[number - 1] if number else 0)]
 
+    def document(self, index: int) -> dict[str, Any]:
+        """The sample's `.json`: study_id, shape, dtype, labels, source_shape, spacing."""
+        found: dict[str, Any] = json.loads(self._member(*self.locate(index), "json").tobytes())
+        return found
+
     @cached_property
     def study_ids(self) -> list[str]:
         """The key of every sample, in order."""
@@ -195,6 +200,14 @@ def read_text(path: Path, record: SampleRecord) -> str:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(length).decode()
+
+
+def collate(samples: Sequence[Scan]) -> tuple[Any, list[str], Any]:
+    """For `torch.utils.data.DataLoader`: volumes (n, x, y, z) float16, reports, labels (n, classes) float32."""
+    import torch
+
+    volumes, reports, labels = zip(*samples, strict=True)
+    return torch.from_numpy(np.stack(volumes)), list(reports), torch.from_numpy(np.stack(labels))
 
 
 def decoders(shape: Sequence[int] = (480, 480, 240)) -> list[Callable[[str, bytes], Any]]:

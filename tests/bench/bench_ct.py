@@ -4,7 +4,8 @@
 
 Preprocessing is measured in a process of its own per method (CPU seconds of the fastest of three calls after imports,
 and peak RSS), one thread each. "reference" is CT-CLIP's published inference arithmetic, written anew from its
-description: float64 voxels, clip, trilinear torch resize of the whole volume, crop and pad. Peers need `pip install 'imgassets[bench]'`.
+description: float64 voxels, clip, trilinear torch resize of the whole volume, crop and pad. The peers are in the extra
+`bench`.
 """
 
 from __future__ import annotations
