@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -68,7 +67,8 @@ def simpleitk(path: Path, spacing: tuple[float, ...]) -> np.ndarray[Any, Any]:
     filter_.SetOutputOrigin(origin)
     filter_.SetInterpolator(Sitk.sitkLinear)
     filter_.SetUseNearestNeighborExtrapolator(True)
-    content = Sitk.GetArrayViewFromImage(filter_.Execute(image)).transpose(2, 1, 0)
+    resampled = filter_.Execute(image)
+    content = Sitk.GetArrayViewFromImage(resampled).transpose(2, 1, 0)
     out = np.full(GRID, -1, np.float16)
     box = tuple(slice((t - k) // 2, (t - k) // 2 + k) for k, t in zip(kept, GRID, strict=True))
     out[box] = content * np.float32(1e-3)
@@ -139,7 +139,13 @@ def child(method: str, path: str, spacing: tuple[float, ...], result: str) -> No
         out = METHODS[method](Path(path), spacing)
         times.append(time.process_time() - start)
     np.save(result, out)
-    print(json.dumps({"cpu": min(times), "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    print(json.dumps({"cpu": min(times), "rss": peak_rss()}))
+
+
+def peak_rss() -> float:
+    """MB; from /proc, because getrusage counts what the parent held when it forked."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) / 1000
 
 
 def preprocessing(folder: Path, name: str) -> None:
