@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from imgassets.errors import BadInput
-from imgassets.formats.columns import Column, Field, as_bytes
+from imgassets.columns import Column, Field, as_bytes
 
 
 def type_of(field: Field) -> Any:

@@ -13,7 +13,7 @@ from typing import IO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imgassets.formats.columns import Column
+from imgassets.columns import Column
 
 Index = NDArray[np.int64]
 

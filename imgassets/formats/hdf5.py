@@ -13,7 +13,7 @@ import numpy as np
 
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
-from imgassets.formats.columns import Columns, Field, as_bytes, rows_of
+from imgassets.columns import Columns, Field, as_bytes, rows_of
 from imgassets.formats.extents import Extent, Files, Spans, one_run
 
 NAME = "hdf5/1"

@@ -15,7 +15,7 @@ import numpy as np
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
-from imgassets.formats.columns import Columns, Field, as_bytes
+from imgassets.columns import Columns, Field, as_bytes
 from imgassets.formats.extents import Extent, Files, Spans, one_run
 
 NAME = "memmap/1"

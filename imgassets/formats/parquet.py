@@ -17,7 +17,7 @@ import numpy as np
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.arrow import array_of, column_of, schema_of
-from imgassets.formats.columns import Column, Columns, Field
+from imgassets.columns import Column, Columns, Field
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
 
 NAME = "parquet/1"

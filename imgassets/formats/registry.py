@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 from imgassets.commit import Stage
 from imgassets.errors import BadInput
-from imgassets.formats.columns import Columns, Field
+from imgassets.columns import Columns, Field
 from imgassets.formats.extents import Extent, Files
 
 FORMATS: dict[str, str] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from imgassets.commit import FileRecord, check_name
 from imgassets.errors import StoreError
-from imgassets.formats.columns import Field
+from imgassets.columns import Field
 
 NAME = "store.json"
 VERSION = 1
@@ -57,6 +57,10 @@ class StoreInfo:
     def rows(self) -> int:
         """Rows of all shards."""
         return sum(shard.rows for shard in self.shards)
+
+    def field(self, name: str) -> Field:
+        """A field by name; KeyError if there is none."""
+        return {field.name: field for field in self.fields}[name]
 
     def dump(self) -> bytes:
         """The file's bytes."""

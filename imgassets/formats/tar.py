@@ -15,9 +15,9 @@ import numpy as np
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
-from imgassets.formats.columns import Column, Columns, Field, as_bytes, rows_of
+from imgassets.columns import Column, Columns, Field, as_bytes, rows_of
 from imgassets.formats.extents import Extent, Files, Spans, Values, one_run
-from imgassets.formats.sniff import extension
+from imgassets.sniff import extension
 
 NAME = "tar/1"
 BLOCK = 512
