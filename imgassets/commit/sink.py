@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,12 @@ class Sink:
     """A new file, written from front to back.
 
     Small writes are gathered into one system call; large ones pass through uncopied. `close()` makes the
-    bytes durable (fsync); only then do `tell()` and `digest()` describe what is on disk.
+    bytes durable (fsync); only then do `tell()` and `digest()` describe what is on disk. `observe` is told of
+    every number of bytes that went out.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, observe: Callable[[int], None] | None = None) -> None:
+        self._observe = observe
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         self._digest = xxhash.xxh3_128()
         self._pending = bytearray()
@@ -76,5 +78,7 @@ class Sink:
         for start in range(0, len(view), SLICE):
             part = view[start : start + SLICE]
             self._digest.update(part)
+            if self._observe:
+                self._observe(len(part))
             while part:
                 part = part[os.write(self._fd, part) :]

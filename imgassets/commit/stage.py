@@ -17,6 +17,7 @@ from imgassets.commit.names import check_name
 from imgassets.commit.publish import fsync_folder, fsync_tree, make_folders, place_file, place_folder
 from imgassets.commit.sink import Sink
 from imgassets.errors import StoreError
+from imgassets.progress import Progress
 
 MANIFEST = ".imgassets.json"
 
@@ -55,6 +56,8 @@ class Stage:
     def __init__(self, location: Location, recipe: Recipe) -> None:
         self.location = location
         self.recipe = recipe
+        self.progress: Progress | None = None
+        """Told of every byte that is written through a sink, and of the total once `need` knows it."""
         self._root = location.stage
         self._files = self._root / "files"
         self._journal = self._root / "journal"
@@ -77,6 +80,8 @@ class Stage:
         Raises:
             StoreError: they do not; says how many are needed and free, and where.
         """
+        if self.progress:
+            self.progress.total = nbytes
         free = free_bytes(self._files)
         staged = sum(record.bytes for record in self._records.values())
         if nbytes - staged > free:
@@ -92,7 +97,7 @@ class Stage:
     @contextmanager
     def create(self, name: str) -> Iterator[Sink]:
         """A new file of the artifact, as a sink; durable and recorded on exit, gone on error."""
-        sink = Sink(self._path_for(name))
+        sink = Sink(self._path_for(name), self.progress)
         try:
             yield sink
         except BaseException:
