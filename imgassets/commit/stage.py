@@ -94,14 +94,24 @@ class Stage:
         """The record of a file that an earlier attempt finished, its checksum verified; None where there is none."""
         return self._records.get(name)
 
+    def names(self) -> list[str]:
+        """The finished files, sorted."""
+        return sorted(self._records)
+
+    def read(self, name: str) -> bytes:
+        """The content of a finished file."""
+        return (self._files / self._records[name].name).read_bytes()
+
     @contextmanager
     def create(self, name: str) -> Iterator[Sink]:
         """A new file of the artifact, as a sink; durable and recorded on exit, gone on error."""
-        sink = Sink(self._path_for(name), self.progress)
+        path = self._path_for(name)
+        sink = Sink(path, self.progress)
         try:
             yield sink
         except BaseException:
             sink.abandon()
+            path.unlink()
             raise
         sink.close()
         self._record(FileRecord(name, sink.tell(), sink.digest()))
@@ -110,7 +120,11 @@ class Stage:
     def adopt(self, name: str) -> Iterator[Path]:
         """A path for a library that insists on one; what is there on exit is checksummed, made durable and recorded."""
         path = self._path_for(name)
-        yield path
+        try:
+            yield path
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             os.fsync(fd)

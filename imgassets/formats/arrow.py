@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from imgassets.commit import Sink
 from imgassets.errors import BadInput
 from imgassets.columns import Column, Field, as_bytes
 
@@ -61,3 +62,20 @@ def column_of(field: Field, array: Any) -> Column:
         return np.asarray(array.to_numpy(zero_copy_only=False), np.dtype(field.dtype))
     raw = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * field.nbytes :][: len(array) * field.nbytes]
     return raw.view(field.dtype).reshape(len(array), *field.shape)
+
+
+class SinkFile:
+    """A sink with the manners of a Python file, as Arrow's writers expect them."""
+
+    closed = False
+
+    def __init__(self, sink: Sink) -> None:
+        self.write = sink.write
+        self.tell = sink.tell
+
+    def flush(self) -> None:
+        """The sink decides."""
+
+    def close(self) -> None:
+        """The sink's owner closes it."""
+        self.closed = True

@@ -13,7 +13,7 @@ import numpy as np
 
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
-from imgassets.formats.arrow import array_of, column_of, schema_of
+from imgassets.formats.arrow import SinkFile, array_of, column_of, schema_of
 from imgassets.columns import Column, Columns, Field
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans
 
@@ -27,12 +27,11 @@ def write(
     import pyarrow as pa
 
     schema = schema_of(fields)
-    with stage.create(f"{stem}.arrow") as sink, pa.PythonFile(sink, mode="w") as file:
+    with stage.create(f"{stem}.arrow") as sink, pa.PythonFile(SinkFile(sink), mode="w") as file:
         with pa.ipc.new_file(file, schema) as writer:
             for block in blocks:
                 arrays = [array_of(field, block[field.name]) for field in fields]
                 writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-        file.flush()
 
 
 def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:

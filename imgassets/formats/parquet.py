@@ -16,7 +16,7 @@ import numpy as np
 
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
-from imgassets.formats.arrow import array_of, column_of, schema_of
+from imgassets.formats.arrow import SinkFile, array_of, column_of, schema_of
 from imgassets.columns import Column, Columns, Field
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
 
@@ -38,7 +38,7 @@ def write(
     schema = schema_of(every, _huggingface(fields, options.get("classes", ())))
     with (
         stage.create(f"{stem}.parquet") as sink,
-        pa.PythonFile(sink, mode="w") as file,
+        pa.PythonFile(SinkFile(sink), mode="w") as file,
         pq.ParquetWriter(
             file,
             schema,
@@ -50,7 +50,7 @@ def write(
             write_page_checksum=True,
         ) as writer,
     ):
-        for block in blocks:
+        for block in blocks:  # at most GROUP_ROWS rows
             arrays = [array_of(field, block[field.name]) for field in fields]
             arrays += [pa.array(list(map(len, block[f.name])), pa.int64()) for f in fields if f.kind == "file"]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=GROUP_ROWS)

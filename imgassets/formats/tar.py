@@ -15,7 +15,7 @@ import numpy as np
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
-from imgassets.columns import Column, Columns, Field, as_bytes, rows_of
+from imgassets.columns import Column, Columns, Field, as_bytes
 from imgassets.formats.extents import Extent, Files, Spans, Values, one_run
 from imgassets.sniff import extension
 
@@ -28,8 +28,8 @@ ZEROS = bytes(BLOCK)
 def write(
     stage: Stage, stem: str, fields: Sequence[Field], rows: int, blocks: Iterable[Columns], options: Mapping[str, Any]
 ) -> None:
-    """Write one shard whose first sample has number `options["start"]` (default 0)."""
-    number = int(options.get("start", 0))
+    """Write one shard; `options["numbers"]` are the samples' numbers (default: from 0)."""
+    numbers_left = iter(options.get("numbers", range(rows)))
     spans: dict[str, list[tuple[int, int]]] = {field.name: [] for field in fields if not field.scalar}
     numbers: dict[str, list[Column]] = {field.name: [] for field in fields if field.scalar}
     with stage.create(f"{stem}.tar") as sink:
@@ -40,6 +40,7 @@ def write(
                     numbers[field.name].append(block[field.name])
             for sample in zip(*members, strict=True):
                 parts: list[Any] = []
+                number = next(numbers_left)
                 position = sink.tell()
                 for field, (suffix, head, body) in zip(fields, sample, strict=True):
                     size = len(head) + len(body)
@@ -48,7 +49,6 @@ def write(
                     parts += (_header(f"{number:09d}.{suffix}".encode(), size), head, body, ZEROS[: -size % BLOCK])
                     position += BLOCK + size + -size % BLOCK
                 sink.write(b"".join(parts))
-                number += 1
         sink.write(ZEROS + ZEROS)
     for name, pairs in spans.items():
         with stage.create(f"{stem}.{name}.spans.npy") as sink:

@@ -15,7 +15,7 @@ from imgassets.errors import BadInput
 from imgassets.sources.base import Samples, Source
 
 
-class Arrays(Source):
+class ArraySource(Source):
     """Images (rows, …) and labels (rows,) or (rows, …), part after part.
 
     `layout` says what the image axes mean: `CHW`, `HWC` or `HW`.
@@ -57,7 +57,7 @@ class Arrays(Source):
         )
 
     @classmethod
-    def open(cls, folders: Sequence[Path], class_to_idx: Mapping[str, int] | None = None) -> Arrays:
+    def open(cls, folders: Sequence[Path], class_to_idx: Mapping[str, int] | None = None) -> ArraySource:
         """Map `images.npy` (rows, 3, H, W) and `labels.npy` of several folders.
 
         Raises:

@@ -48,6 +48,9 @@ class Source(ABC):
             BadSamples: some cannot be used; all of `indices` were looked at.
         """
 
+    def start_thread(self) -> None:  # noqa: B027  (most sources have nothing to prepare)
+        """Called once in every thread that will read."""
+
     def name(self, index: int) -> str:
         """What to call a sample in a message."""
         return f"sample {index}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -148,11 +147,3 @@ def _read(path: Path, offset: int, size: int) -> bytes:
 def _kind(name: str) -> str:
     suffix = name.rpartition(".")[2].lower()
     return {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif", "dib": "bmp", "pnm": "ppm"}.get(suffix, suffix)
-
-
-def natural(text: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key that puts `n2` before `n10`."""
-    parts = re.split(r"(\d+)", text)
-    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts)
-
-

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from imgassets.errors import BadInput
-from imgassets.sources.files import Files, Item, natural
+from imgassets.sources.batches import natural_key
+from imgassets.sources.files import Files, Item
 
 EXTENSIONS = frozenset("jpg jpeg jpe png ppm pgm pbm pnm bmp dib gif webp tif tiff".split())
 """What is taken for an image by its name; what it is, its content decides."""
@@ -28,7 +29,7 @@ def class_folder(
             differ only by case or Unicode form.
     """
     root = _folder(root)
-    names = sorted((e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")), key=natural)
+    names = sorted((e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")), key=natural_key)
     if not names:
         raise BadInput(f"{root} has no class folders: images belong into {root}/<class>/<image>.")
     _refuse_doubles(root, names)
@@ -114,8 +115,8 @@ def _images(root: Path, below: str, extensions: frozenset[str] = EXTENSIONS) -> 
             folders.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural)
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
         for name in names:
             if not name.startswith(".") and name.rpartition(".")[2].lower() in extensions:
                 paths.append((Path(folder) / name).relative_to(root).as_posix())
-    yield from sorted(paths, key=lambda path: (natural(path), path))
+    yield from sorted(paths, key=natural_key)

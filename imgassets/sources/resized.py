@@ -95,6 +95,16 @@ class Resized(Source):
             raise BadImage(f"its label is {label.dtype} with values up to {label.max()}, the first one {field.dtype}")
         return nearest(cast, self.size)
 
+    def start_thread(self) -> None:
+        """One thread of torch in each of ours: more would fight over the same processors."""
+        import torch
+
+        torch.set_num_threads(1)
+
+    def nbytes(self, index: int) -> int:
+        """Bytes of the pixels, and of what is kept beside them."""
+        return sum(field.nbytes for field in self.fields if not field.ragged) + 64
+
     def name(self, index: int) -> str:
         """The name in the other source."""
         return self._source.name(index)
