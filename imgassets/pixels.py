@@ -109,7 +109,7 @@ def decode(data: bytes | memoryview, mode: str = "RGB", orient: bool = False) ->
     if about.kind == "jpg" and mode in PIXEL_RESIZED and about.mode in PIXEL_RESIZED and _simplejpeg() is not None:
         array = _decode_jpeg(data, about.mode)
         if about.mode != mode:
-            array = np.asarray(_image(array, about.mode).convert(mode))
+            array = np.array(_image(array, about.mode).convert(mode))
         array = array.reshape(about.height, about.width, -1)
         return _upright(array, about.orientation) if orient else array
     array = to_array(_pillow(data, mode))
