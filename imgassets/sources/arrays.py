@@ -85,7 +85,8 @@ class ArraySource(Source):
         part = int(np.searchsorted(self._starts, first, side="right")) - 1
         if isinstance(indices, range) and indices.step == 1 and last < self._starts[part + 1]:
             place = slice(first - int(self._starts[part]), last + 1 - int(self._starts[part]))
-            return Samples({"image": self._parts[part][0][place], "label": self._parts[part][1][place]})
+            images, labels = self._parts[part]
+            return Samples({"image": _slice(images, place), "label": _slice(labels, place)})
         rows = np.asarray(indices)
         found = np.searchsorted(self._starts, rows, side="right") - 1
         columns = [self._parts[k][:2] for k in found]
@@ -109,3 +110,13 @@ class ArraySource(Source):
         names = self._names or [f"part {k}" for k in range(len(self._parts))]
         rows = [int(b - a) for a, b in pairwise(self._starts)]
         return {"parts": [{"name": n, "rows": r} for n, r in zip(names, rows, strict=True)]}
+
+
+def _slice(array: NDArray[Any], place: slice) -> NDArray[Any]:
+    """Some rows; of a mapped file by reading them, because mapped pages would all count as this process's memory."""
+    if not (isinstance(array, np.memmap) and array.flags.c_contiguous and array.filename):
+        return array[place]
+    row = array[:1].nbytes
+    start = array.offset + place.start * row  # type: ignore[attr-defined]
+    count = (place.stop - place.start) * row // array.itemsize
+    return np.fromfile(array.filename, array.dtype, count, offset=start).reshape(-1, *array.shape[1:])
