@@ -223,7 +223,7 @@ def distributed_rank() -> tuple[int, int]:
 
 
 def environment_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Rank and world size of a job of many processes: `torch.distributed`, torchrun's or SLURM's variables, else 0, 1."""
+    """Rank and world size of a job: `torch.distributed`, torchrun's or SLURM's variables, else 0 of 1."""
     rank, world = distributed_rank()
     if world > 1:
         return rank, world

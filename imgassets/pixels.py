@@ -10,7 +10,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,7 +152,8 @@ def nearest(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     height, width = array.shape[:2]
     rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.int64)
     columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.int64)
-    return array[rows[:, None], columns[None, :]]
+    chosen: NDArray[Any] = array[rows[:, None], columns[None, :]]
+    return chosen
 
 
 def decode_label(data: bytes | memoryview) -> NDArray[Any]:
@@ -220,7 +221,7 @@ def _look_jpeg(data: bytes | memoryview) -> About | None:
 
 
 def _orientation(tiff: memoryview) -> int:
-    order = {b"II": "little", b"MM": "big"}.get(bytes(tiff[:2]))
+    order: Literal["little", "big"] | None = {b"II": "little", b"MM": "big"}.get(bytes(tiff[:2]))  # type: ignore[assignment]
     if order is None:
         return 1
 

@@ -10,7 +10,7 @@ Example:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -279,7 +279,7 @@ class Store:
             return Items(images, labels)
         items = []
         for k, image in enumerate(images):
-            item = (image if self.transform is None else self.transform(self._picture(image)),)
+            item: tuple[Any, ...] = (image if self.transform is None else self.transform(self._picture(image)),)
             if labels is not None:
                 item += (labels[k] if self.target_transform is None else self.target_transform(labels[k]),)
             items.append(item)
@@ -299,8 +299,9 @@ class Store:
         if self._image.ragged or get_worker_info() is None:
             return None
         nbytes = rows * self._image.nbytes
-        storage = torch.UntypedStorage._new_shared(nbytes)
-        return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (rows, self._image.nbytes))  # type: ignore[call-overload]
+        storage = torch.UntypedStorage._new_shared(nbytes)  # type: ignore[no-untyped-call]
+        memory: torch.Tensor = torch.empty(0, dtype=torch.uint8).set_(storage)
+        return memory.view(rows, self._image.nbytes)
 
 
 class Items(Sequence[Any]):

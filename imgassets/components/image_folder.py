@@ -31,7 +31,9 @@ class ImageFolder(dg.Component, dg.Resolvable):
     name: Annotated[str, dg.Resolver.default(description="Name of the dataset: the first part of its asset keys.")]
     root: Annotated[
         str | None,
-        dg.Resolver.default(description="Folder below $IMGASSETS_RAW; default: folders/<name>. Its partition is `all`."),
+        dg.Resolver.default(
+            description="Folder below $IMGASSETS_RAW; default: folders/<name>. Its partition is `all`."
+        ),
     ] = None
     splits: Annotated[
         dict[str, str] | None, dg.Resolver.default(description="Folder of each split, instead of root: {train: …}.")
@@ -51,9 +53,9 @@ class ImageFolder(dg.Component, dg.Resolvable):
         dg.Resolver.default(description="[height, width] all images get; without it the files are kept as they are."),
     ] = None
     mode: Annotated[str, dg.Resolver.default(description="Pillow's mode of the pixels, e.g. RGB or L.")] = "RGB"
-    upright: Annotated[
-        bool, dg.Resolver.default(description="Turn resized images as their EXIF orientation asks.")
-    ] = False
+    upright: Annotated[bool, dg.Resolver.default(description="Turn resized images as their EXIF orientation asks.")] = (
+        False
+    )
     classes: Annotated[
         Literal["folders", "imagenet"],
         dg.Resolver.default(

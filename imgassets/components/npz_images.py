@@ -66,8 +66,8 @@ class NpzImages(dg.Component, dg.Resolvable):
     binary_block: Annotated[
         bool, dg.Resolver.default(description="Also write CSV samples in SystemDS's binary-block format.")
     ] = False
-    stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Image stores to make of each split.")] = field(
-        default_factory=lambda: ["memmap", "hdf5", "parquet", "ipc", "tar"]
+    stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Image stores to make of each split.")] = (
+        field(default_factory=lambda: ["memmap", "hdf5", "parquet", "ipc", "tar"])
     )
     store_settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
         default_factory=StoreSettings

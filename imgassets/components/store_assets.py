@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import dagster as dg
 from pydantic import Field
@@ -128,17 +128,17 @@ def _store(
     }
     if upstream is None:
 
-        @dg.asset(**arguments)
+        @dg.asset(**arguments)  # type: ignore[untyped-decorator]
         def from_raw(config: StoreConfig, storage: Storage) -> Builds:
             return builds(config, storage, Artifacts((), _nothing))
 
-        return from_raw
+        return cast(dg.AssetsDefinition, from_raw)
 
-    @dg.asset(**arguments, ins={"upstream": upstream})
+    @dg.asset(**arguments, ins={"upstream": upstream})  # type: ignore[untyped-decorator]
     def from_artifacts(config: StoreConfig, storage: Storage, upstream: Artifacts) -> Builds:
         return builds(config, storage, upstream)
 
-    return from_artifacts
+    return cast(dg.AssetsDefinition, from_artifacts)
 
 
 def _nothing(key: str) -> Artifact:
@@ -188,7 +188,9 @@ def first_difference(a: Store, b: Store) -> str:
     if len(a) != len(b):
         return f"{len(a)} rows and {len(b)}"
     if a.fields != b.fields or a.class_to_idx != b.class_to_idx:
-        return f"fields {[f.name for f in a.fields]} and {[f.name for f in b.fields]}, or their classes, are not the same"
+        return (
+            f"fields {[f.name for f in a.fields]} and {[f.name for f in b.fields]}, or their classes, are not the same"
+        )
     for start in range(0, len(a), COMPARED_ROWS):
         rows = range(start, min(start + COMPARED_ROWS, len(a)))
         for column in a.fields:
@@ -208,5 +210,3 @@ def _where(x: Any, y: Any) -> str:
         return f", {x} and {y}"
     at = tuple(int(k) for k in np.argwhere(x != y)[0])
     return f", first at {at}: {x[at]} and {y[at]}"
-
-

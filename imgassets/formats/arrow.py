@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from imgassets.columns import Column, Field, as_bytes
 from imgassets.commit import Sink
 from imgassets.errors import BadInput
-from imgassets.columns import Column, Field, as_bytes
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 def type_of(field: Field) -> Any:
@@ -33,11 +37,12 @@ def schema_of(fields: Sequence[Field], metadata: dict[str, str] | None = None) -
     """The schema of a shard; each column's metadata says shape, dtype and layout."""
     import pyarrow as pa
 
+    about = cast(dict[bytes | str, bytes | str] | None, metadata)
     columns = [
         pa.field(f.name, type_of(f), nullable=False, metadata={"imgassets": json.dumps(f.to_json(), sort_keys=True)})
         for f in fields
     ]
-    return pa.schema(columns, metadata=metadata)
+    return pa.schema(columns, metadata=about)
 
 
 def array_of(field: Field, column: Column) -> Any:
@@ -49,7 +54,7 @@ def array_of(field: Field, column: Column) -> Any:
     raw = as_bytes(field, column)
     if field.scalar:
         return pa.array(raw.view(field.dtype).reshape(-1), type_of(field))
-    return pa.FixedSizeBinaryArray.from_buffers(type_of(field), len(raw), [None, pa.py_buffer(raw)])
+    return pa.FixedSizeBinaryArray.from_buffers(type_of(field), len(raw), [None, pa.py_buffer(raw.data)])
 
 
 def column_of(field: Field, array: Any) -> Column:
@@ -64,18 +69,20 @@ def column_of(field: Field, array: Any) -> Column:
     return raw.view(field.dtype).reshape(len(array), *field.shape)
 
 
-class SinkFile:
-    """A sink with the manners of a Python file, as Arrow's writers expect them."""
-
-    closed = False
+class SinkFile(io.RawIOBase):
+    """A sink with the manners of a Python file, as Arrow's writers expect them; closing it leaves the sink open."""
 
     def __init__(self, sink: Sink) -> None:
-        self.write = sink.write
-        self.tell = sink.tell
+        self._sink = sink
 
-    def flush(self) -> None:
-        """The sink decides."""
+    def writable(self) -> bool:
+        """It is."""
+        return True
 
-    def close(self) -> None:
-        """The sink's owner closes it."""
-        self.closed = True
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._sink.tell()
+
+    def write(self, data: Buffer) -> int:
+        """Append a buffer."""
+        return self._sink.write(data)

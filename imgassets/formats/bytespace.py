@@ -87,7 +87,7 @@ class Mapped:
 
     def pieces(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
         """The bytes at each position, uncopied."""
-        view = memoryview(self._bytes)
+        view = self._bytes.data
         return [view[p : p + n] for p, n in zip(positions.tolist(), sizes.tolist(), strict=True)]
 
     def _rows(self, nbytes: int) -> torch.Tensor:

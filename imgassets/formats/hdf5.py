@@ -1,7 +1,7 @@
 """HDF5: a shard is one `.h5` file with a dataset per field, contiguous, so that rows can be mapped as well as read.
 
-A field of variable size is a group: `data`, one virtual dataset of all bytes over the contiguous pieces in `blocks`, and
-`offsets`, int64 (rows + 1), row i being `data[offsets[i]:offsets[i + 1]]`.
+A field of variable size is a group: `data`, one virtual dataset of all bytes over the contiguous pieces in `blocks`,
+and `offsets`, int64 (rows + 1), row i being `data[offsets[i]:offsets[i + 1]]`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from imgassets.columns import Columns, Field, as_bytes, rows_of
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
-from imgassets.columns import Columns, Field, as_bytes, rows_of
 from imgassets.formats.extents import Extent, Files, Spans, one_run
 
 NAME = "hdf5/1"

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from imgassets.columns import Column, Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.arrow import SinkFile, array_of, column_of, schema_of
-from imgassets.columns import Column, Columns, Field
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans
 
 NAME = "ipc/1"
@@ -27,11 +27,14 @@ def write(
     import pyarrow as pa
 
     schema = schema_of(fields)
-    with stage.create(f"{stem}.arrow") as sink, pa.PythonFile(SinkFile(sink), mode="w") as file:
-        with pa.ipc.new_file(file, schema) as writer:
-            for block in blocks:
-                arrays = [array_of(field, block[field.name]) for field in fields]
-                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    with (
+        stage.create(f"{stem}.arrow") as sink,
+        pa.PythonFile(SinkFile(sink), mode="w") as file,
+        pa.ipc.new_file(file, schema) as writer,
+    ):
+        for block in blocks:
+            arrays = [array_of(field, block[field.name]) for field in fields]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
 def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
@@ -44,7 +47,8 @@ def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Ite
 
     name = f"{stem}.arrow"
     path = files.path(name)
-    with files.open(name) if path is None else pa.memory_map(str(path)) as source:
+    opened: Any = files.open(name) if path is None else pa.memory_map(str(path))
+    with opened as source:
         reader = pa.ipc.open_file(source)
         if not reader.schema.equals(schema_of(fields)):
             raise StoreError(f"{name} has columns {reader.schema.names}, which are not the store's: rebuild it.")
@@ -62,9 +66,14 @@ def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Ite
                 spans = [_spans(column, base) for column in columns]
                 yield field.name, Spans(name, *(np.concatenate(part) for part in zip(*spans, strict=True)))
             else:
-                offsets = np.array([column.buffers()[1].address - base for column in columns], np.int64)
+                offsets = np.array([_values(column) - base for column in columns], np.int64)
                 strides = np.full(len(batches), field.nbytes, np.int64)
                 yield field.name, Runs(name, starts[:-1], offsets, strides)
+
+
+def _values(column: Any) -> int:
+    """Address of a column's values."""
+    return int(column.buffers()[1].address)
 
 
 def _base(source: Any) -> int:
@@ -82,5 +91,6 @@ def _spans(column: Any, base: int) -> tuple[Index, Index]:
 def _load(files: Files, name: str, field: Field, k: int) -> Column:
     import pyarrow as pa
 
+    source: Any
     with files.open(name) as source:
         return column_of(field, pa.ipc.open_file(source).get_batch(k).column(field.name))

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from imgassets.columns import Columns, Field, as_bytes
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
-from imgassets.columns import Columns, Field, as_bytes
 from imgassets.formats.extents import Extent, Files, Spans, one_run
 
 NAME = "memmap/1"
@@ -38,7 +38,7 @@ def write(
                     sinks[field.name].writev(column)  # type: ignore[arg-type]
                     sizes[field.name] += map(len, column)
                 else:
-                    sinks[field.name].write(as_bytes(field, column).reshape(-1))
+                    sinks[field.name].write(as_bytes(field, column).data)
     for name, lengths in sizes.items():
         with stage.create(f"{stem}.{name}.offsets.npy") as sink:
             sink.write(npy.dump(np.cumsum(lengths, dtype=np.int64)))

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from imgassets.columns import Column, Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.arrow import SinkFile, array_of, column_of, schema_of
-from imgassets.columns import Column, Columns, Field
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
 
 NAME = "parquet/1"
@@ -70,7 +70,9 @@ def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Ite
         about = file.metadata
         place = {column: k for k, column in enumerate(file.schema_arrow.names)}
         if about.num_rows != rows or any(field.name not in place for field in fields):
-            raise StoreError(f"{name} holds {about.num_rows} rows of {list(place)}, expected {rows}: rebuild the store.")
+            raise StoreError(
+                f"{name} holds {about.num_rows} rows of {list(place)}, expected {rows}: rebuild the store."
+            )
         groups = range(about.num_row_groups)
         counts = np.array([about.row_group(g).num_rows for g in groups], np.int64)
         starts = np.cumsum(counts) - counts

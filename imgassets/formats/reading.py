@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets.columns import Column, Field, as_bytes
 from imgassets.errors import StoreError
 from imgassets.formats.bytespace import Bytes, starts_of
-from imgassets.columns import Column, Field, as_bytes
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
 from imgassets.formats.registry import Format
 from imgassets.formats.storefile import StoreInfo
@@ -37,7 +37,8 @@ class Placed:
     def of(self, rows: Index) -> Index:
         """Positions of some rows."""
         if len(self.starts) == 1:
-            return self.positions[0] + rows * self.strides[0]
+            only: Index = self.positions[0] + rows * self.strides[0]
+            return only
         run = np.searchsorted(self.starts, rows, side="right") - 1
         found: Index = self.positions[run] + (rows - self.starts[run]) * self.strides[run]
         return found
@@ -202,4 +203,6 @@ def _spans(part: Extent, rows: int, field: Field) -> Spans:
     if isinstance(part, Spans):
         return part
     assert isinstance(part, Runs)
-    return Spans(part.file, Placed(part.starts, part.offsets, part.strides).of(np.arange(rows)), np.full(rows, field.nbytes))
+    return Spans(
+        part.file, Placed(part.starts, part.offsets, part.strides).of(np.arange(rows)), np.full(rows, field.nbytes)
+    )

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol, cast
 
+from imgassets.columns import Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import BadInput
-from imgassets.columns import Columns, Field
 from imgassets.formats.extents import Extent, Files
 
-FORMATS: dict[str, str] = {
-    name: f"imgassets.formats.{name}" for name in ("memmap", "hdf5", "parquet", "ipc", "tar")
-}
+FORMATS: dict[str, str] = {name: f"imgassets.formats.{name}" for name in ("memmap", "hdf5", "parquet", "ipc", "tar")}
 """Module of each format. A module has `NAME`, `write` and `extents`; see `Format`."""
 
 

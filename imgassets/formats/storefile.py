@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from imgassets.columns import Field
 from imgassets.commit import FileRecord, check_name
 from imgassets.errors import StoreError
-from imgassets.columns import Field
 
 NAME = "store.json"
 VERSION = 1

@@ -14,7 +14,7 @@ from imgassets.commit import Stage, Written
 from imgassets.errors import BadInput
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import NAME, Shard, StoreInfo, notes, skipped
-from imgassets.sources.base import BadSamples, Samples, Source
+from imgassets.sources.base import BadSamples, Source
 
 BLOCK_BYTES = 4 << 20
 """About how much is read, decoded and written at a time."""
@@ -122,10 +122,14 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
         sink.write(info.dump())
     facts = {"rows": info.rows, "classes": len(info.class_to_idx), "shards": sum(shard.rows > 0 for shard in shards)}
     seen = notes(shards)
-    return Written(facts | ({"skipped": len(left_out)} if left_out else {}) | ({"notes": seen} if seen else {}), left_out)
+    return Written(
+        facts | ({"skipped": len(left_out)} if left_out else {}) | ({"notes": seen} if seen else {}), left_out
+    )
 
 
-def ordered(function: Callable[[In], Out], items: Iterable[In], threads: int, start: Callable[[], None]) -> Iterator[Out]:
+def ordered(
+    function: Callable[[In], Out], items: Iterable[In], threads: int, start: Callable[[], None]
+) -> Iterator[Out]:
     """Results in order, computed by threads that are at most a few items ahead; `start` runs first in each thread."""
     with ThreadPoolExecutor(threads, initializer=start) as pool:
         waiting: deque[Future[Out]] = deque()
@@ -185,5 +189,3 @@ def _mean_bytes(source: Source) -> int:
 
 def _names(stage: Stage, stem: str) -> list[str]:
     return [name for name in stage.names() if name.startswith(f"{stem}.") and name != f"{stem}.json"]
-
-

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from imgassets.columns import Column, Columns, Field, as_bytes
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
-from imgassets.columns import Column, Columns, Field, as_bytes
 from imgassets.formats.extents import Extent, Files, Spans, Values, one_run
 from imgassets.sniff import extension
 

@@ -44,7 +44,7 @@ class ArraySource(Source):
                 labels.dtype,
             ):
                 raise BadInput(
-                    f"{what} has images {x.shape[1:]} {x.dtype} and labels {y.shape[1:]} {y.dtype}, the parts before it "
+                    f"{what} has images {x.shape[1:]} {x.dtype} and labels {y.shape[1:]} {y.dtype}, the ones before "
                     f"{images.shape[1:]} {images.dtype} and {labels.shape[1:]} {labels.dtype}."
                 )
         self._parts = list(parts)
@@ -117,6 +117,6 @@ def _slice(array: NDArray[Any], place: slice) -> NDArray[Any]:
     if not (isinstance(array, np.memmap) and array.flags.c_contiguous and array.filename):
         return array[place]
     row = array[:1].nbytes
-    start = array.offset + place.start * row  # type: ignore[attr-defined]
+    start = array.offset + place.start * row
     count = (place.stop - place.start) * row // array.itemsize
     return np.fromfile(array.filename, array.dtype, count, offset=start).reshape(-1, *array.shape[1:])

@@ -10,7 +10,7 @@ from typing import Any
 from imgassets.columns import Columns, Field
 
 
-class BadSamples(Exception):  # noqa: N818  (not an error of the program: the caller decides what becomes of the rest)
+class BadSamples(Exception):
     """Some of the samples that were asked for cannot be used; `reasons` says why, by index."""
 
     def __init__(self, reasons: Mapping[int, str]) -> None:

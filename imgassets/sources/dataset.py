@@ -80,7 +80,9 @@ def _image_field(image: Any, mode: str) -> Field:
         return Field("image", "file", mode=mode or getattr(image, "mode", "RGB"))
     array = np.asarray(image)
     if array.ndim not in {2, 3}:
-        raise BadInput(f"An image is a Pillow image, bytes, or an array of 2 or 3 axes; this is {type(image).__name__}.")
+        raise BadInput(
+            f"An image is a Pillow image, bytes, or an array of 2 or 3 axes; this is {type(image).__name__}."
+        )
     channels_first = array.ndim == 3 and (hasattr(image, "numpy") or array.shape[2] > 4)
     layout = "HW" if array.ndim == 2 else "CHW" if channels_first else "HWC"
     channels = 1 if array.ndim == 2 else array.shape[0 if channels_first else 2]

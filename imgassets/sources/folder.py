@@ -12,7 +12,8 @@ from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
 from imgassets.sources.files import Files, Item
 
-EXTENSIONS = frozenset("jpg jpeg jpe png ppm pgm pbm pnm bmp dib gif webp tif tiff".split())
+JPEG, PNM = ("jpg", "jpeg", "jpe"), ("ppm", "pgm", "pbm", "pnm")
+EXTENSIONS = frozenset({*JPEG, *PNM, "png", "bmp", "dib", "gif", "webp", "tif", "tiff"})
 """What is taken for an image by its name; what it is, its content decides."""
 
 
@@ -52,7 +53,7 @@ def class_folder(
 
 
 def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> Files:
-    """Images of `root` in natural order, each with the label image of the same path (but for the extension) in `labels`.
+    """Images of `root` in natural order, each with the label image in `labels` of the same path but for the extension.
 
     An image without a label is a sample that cannot be used.
 
