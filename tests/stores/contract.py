@@ -66,11 +66,12 @@ class StoreContract:
     format: str
 
     @pytest.fixture(scope="class")
-    def made(self, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Source, Path]]:
-        root = tmp_path_factory.mktemp(self.format)
+    @classmethod
+    def made(cls, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Source, Path]]:
+        root = tmp_path_factory.mktemp(cls.format)
         found = sources(root)
         assert tuple(found) == KINDS
-        paths = {kind: make(root, s, self.format, f"d{k}", images_per_file=6) for k, (kind, s) in enumerate(found.items())}
+        paths = {kind: make(root, s, cls.format, f"d{k}", images_per_file=6) for k, (kind, s) in enumerate(found.items())}
         return {kind: (source, paths[kind]) for kind, source in found.items()}
 
     @pytest.mark.parametrize("kind", KINDS)
