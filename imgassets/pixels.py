@@ -150,8 +150,8 @@ def resize(array: NDArray[Any], size: tuple[int, int], mode: str) -> NDArray[Any
 def nearest(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """Labels (height, width, …) at `size`, each pixel the nearest one's, of any dtype (pixel centres, as Pillow)."""
     height, width = array.shape[:2]
-    rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.int64)
-    columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.int64)
+    rows = (2 * np.arange(size[0]) + 1) * height // (2 * size[0])
+    columns = (2 * np.arange(size[1]) + 1) * width // (2 * size[1])
     chosen: NDArray[Any] = array[rows[:, None], columns[None, :]]
     return chosen
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.columns import Column, Field, as_bytes
-from imgassets.errors import StoreError
+from imgassets.errors import ImgassetsError, StoreError
 from imgassets.formats.bytespace import Bytes, starts_of
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
 from imgassets.formats.registry import Format
@@ -81,12 +82,25 @@ class Decoded:
             if k in self._kept:
                 self._kept.move_to_end(k)
                 return self._kept[k]
-        column = self._loads[k]()
+        with damage(f"block {k}"):
+            column = self._loads[k]()
         with self._lock:
             self._kept[k] = column
             while len(self._kept) > CACHED_BLOCKS:
                 self._kept.popitem(last=False)
         return column
+
+
+@contextmanager
+def damage(what: str) -> Iterator[None]:
+    """Whatever a library says of bytes it cannot make sense of, as one of our errors."""
+    try:
+        yield
+    except ImgassetsError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{what} is damaged ({reason}): verify the store, or rebuild it.") from error
 
 
 class Reader:
@@ -101,9 +115,12 @@ class Reader:
         size = dict(zip(names, sizes, strict=True))
         parts: dict[str, list[Extent]] = {field.name: [] for field in info.fields}
         for shard in info.shards:
-            for name, extent in format_.extents(files, shard.stem, info.fields, shard.rows).items():
-                parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
-        first = np.cumsum([0, *(shard.rows for shard in info.shards)])[:-1]
+            if not shard.rows:
+                continue
+            with damage(shard.stem):
+                for name, extent in format_.extents(files, shard.stem, info.fields, shard.rows).items():
+                    parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
+        first = np.cumsum([0, *(shard.rows for shard in info.shards if shard.rows)])[:-1]
         self._columns = {f.name: partial(_merge, f, parts[f.name], first, info) for f in info.fields}
         self._merged: dict[str, Placed | Scattered | Decoded | NDArray[Any]] = {}
 
@@ -152,7 +169,8 @@ class Reader:
 
     def _column(self, name: str) -> Placed | Scattered | Decoded | NDArray[Any]:
         if name not in self._merged:
-            self._merged[name] = self._columns[name]()
+            with damage(f"field {name}"):
+                self._merged[name] = self._columns[name]()
         return self._merged[name]
 
 
@@ -182,7 +200,7 @@ def _merge(
 ) -> Placed | Scattered | Decoded | NDArray[Any]:
     if all(isinstance(part, Values) for part in parts):
         values = [np.asarray(part.load()) for part in parts if isinstance(part, Values)]
-        if [len(v) for v in values] != [shard.rows for shard in info.shards]:
+        if [len(v) for v in values] != [shard.rows for shard in info.shards if shard.rows]:
             raise StoreError(f"Field {field.name}: its index has another number of rows than the store.")
         return np.concatenate(values)
     if all(isinstance(part, Runs) for part in parts):
@@ -192,7 +210,7 @@ def _merge(
             starts, np.concatenate([run.offsets for run in runs]), np.concatenate([run.strides for run in runs])
         )
     if all(isinstance(part, Runs | Spans) for part in parts):
-        spans = [_spans(p, s.rows, field) for p, s in zip(parts, info.shards, strict=True)]
+        spans = [_spans(p, s.rows, field) for p, s in zip(parts, (s for s in info.shards if s.rows), strict=True)]
         return Scattered(np.concatenate([s.offsets for s in spans]), np.concatenate([s.sizes for s in spans]))
     blocks = [part for part in parts if isinstance(part, Blocks)]
     starts = np.concatenate([block.starts + start for block, start in zip(blocks, first, strict=True)])

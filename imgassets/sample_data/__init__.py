@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from imgassets.sample_data import imagenet64
+from imgassets.sample_data import folders, imagenet64
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "imagenet64": imagenet64.write,
+    "folders/mini": folders.write_classes,
+    "dense/mini": folders.write_labelled,
 }
 """By dataset: writes its raw inputs below a folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import tarfile
@@ -17,11 +18,12 @@ import webdataset as wds
 
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats import npy
+from imgassets.formats.registry import FORMATS
 from imgassets.sources.arrays import ArraySource
 from imgassets.sources.folder import class_folder
 from imgassets.store import open_store
-from tests.stores.contract import StoreContract
-from tests.stores.making import arrays, content, folder, make
+from tests.stores.contract import StoreContract, fetch_by_workers
+from tests.stores.making import arrays, content, folder, make, sources
 
 
 class TestMemmap(StoreContract):
@@ -151,6 +153,7 @@ class TestTar(StoreContract):
                     number += 1
         assert number == len(source)
 
+    @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
     def test_webdataset_decodes_it(self, tmp_path: Path) -> None:
         source = arrays(20)
         path = make(tmp_path, source, self.format, images_per_file=8)
@@ -159,6 +162,8 @@ class TestTar(StoreContract):
         rows = list(dataset)
         np.testing.assert_array_equal([image for image, _ in rows], content(source)["image"])
         assert [label for _, label in rows] == content(source)["label"].tolist()
+        del dataset
+        gc.collect()  # webdataset leaves its files to the collector, which warns
 
     def test_numbers_keep_their_place_when_a_sample_is_missing(self, tmp_path: Path) -> None:
         root = folder(tmp_path / "f")
@@ -169,6 +174,16 @@ class TestTar(StoreContract):
             keys = {name.partition(".")[0] for name in file.getnames()}
         (missing,) = [k for k in range(len(source)) if f"{k:09d}" not in keys]
         assert source.name(missing) == "class1/img1.jpg"
+
+
+def test_four_spawned_workers_fetch_nothing_wrong(tmp_path: Path) -> None:
+    found = sources(tmp_path)
+    stores = [
+        open_store(make(tmp_path, found[kind], format_, f"d{k}", images_per_file=6))
+        for k, kind in enumerate(("arrays", "files", "dense resized"))
+        for format_ in FORMATS
+    ]
+    fetch_by_workers(stores, "spawn", 60)
 
 
 def test_no_object_arrays() -> None:
