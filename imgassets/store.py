@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from imgassets.loader import Loader
 
 Transform = Callable[[Any], Any]
+LABEL_MODES = {("|u1", ()): "L", ("|u1", (3,)): "RGB", ("|u1", (4,)): "RGBA", ("<u2", ()): "I;16", ("<i4", ()): "I"}
+"""Pillow's mode of labels for every pixel, by dtype and channels."""
 
 
 def open_store(
@@ -41,7 +43,7 @@ def open_store(
 ) -> Store:
     """Open an image store: a folder, or an fsspec URL such as `s3://bucket/store` or `hf://datasets/name/store`.
 
-    `transform` is given the image as a Pillow image, `target_transform` the label as it is.
+    `transform` is given the image as a Pillow image; `target_transform` the label, one for every pixel as a Pillow image.
 
     Raises:
         MissingUpstream: there is no store.
@@ -281,7 +283,7 @@ class Store:
         for k, image in enumerate(images):
             item: tuple[Any, ...] = (image if self.transform is None else self.transform(self._picture(image)),)
             if labels is not None:
-                item += (labels[k] if self.target_transform is None else self.target_transform(labels[k]),)
+                item += (labels[k] if self.target_transform is None else self.target_transform(_target(labels[k])),)
             items.append(item)
         return items
 
@@ -340,6 +342,18 @@ def _stackable(column: Sequence[Any]) -> bool:
     if isinstance(column[0], torch.Tensor):
         return all(value.shape == column[0].shape for value in column)
     return isinstance(column[0], int | float | np.ndarray)
+
+
+def _target(label: Any) -> Any:
+    """A label for every pixel as a Pillow image, where Pillow has a mode for it; any other as it is."""
+    import torch
+
+    if not isinstance(label, torch.Tensor):
+        return label
+    array = label.numpy()
+    plain = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    mode = LABEL_MODES.get((plain.dtype.str, plain.shape[2:]))
+    return label if mode is None else to_image(plain, mode)
 
 
 def typed(flat: torch.Tensor, field: Field) -> torch.Tensor:

@@ -31,7 +31,8 @@ def write(
     with stage.adopt(f"{stem}.h5") as path, h5py.File(_create(path)) as file:
         for field in fields:
             if field.ragged:
-                file.create_group(f"{field.name}/blocks")
+                _group(file, field.name)
+                _group(file, f"{field.name}/blocks")
             else:
                 _dataset(file, field.name, (rows, *field.shape), field.dtype)
         row = 0
@@ -51,13 +52,8 @@ def write(
                     file[field.name][row : row + count] = values
             row += count
         for name, lengths in sizes.items():
-            file[name].create_dataset("offsets", data=np.cumsum(lengths, dtype=np.int64))
-            layout = h5py.VirtualLayout((sum(lengths),), np.uint8)
-            start = 0
-            for k, length in enumerate(pieces[name]):
-                layout[start : start + length] = h5py.VirtualSource(".", f"{name}/blocks/{k:06d}", (length,))
-                start += length
-            file[name].create_virtual_dataset("data", layout)
+            _dataset(file, f"{name}/offsets", (len(lengths),), "<i8")[:] = np.cumsum(lengths, dtype=np.int64)
+            _joined(file, f"{name}/data", f"{name}/blocks", pieces[name])
 
 
 def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
@@ -106,7 +102,17 @@ def _create(path: Any) -> Any:
     access.set_alignment(PAGE, PAGE)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
-    return h5py.h5f.create(bytes(path), h5py.h5f.ACC_EXCL, fapl=access)
+    create = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    create.set_obj_track_times(False)
+    return h5py.h5f.create(bytes(path), h5py.h5f.ACC_EXCL, fcpl=create, fapl=access)
+
+
+def _group(file: Any, name: str) -> None:
+    import h5py
+
+    create = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    create.set_obj_track_times(False)
+    h5py.h5g.create(file.id, name.encode(), gcpl=create)
 
 
 def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: str) -> Any:
@@ -120,3 +126,19 @@ def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: str) -> Any:
     create.set_obj_track_times(False)
     space = h5py.h5s.create_simple(shape)
     return h5py.Dataset(h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, create))
+
+
+def _joined(file: Any, name: str, blocks: str, sizes: Sequence[int]) -> None:
+    """A virtual dataset: all blocks, end to end."""
+    import h5py
+
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_obj_track_times(False)
+    whole = h5py.h5s.create_simple((sum(sizes),))
+    start = 0
+    for k, size in enumerate(sizes):
+        part = h5py.h5s.create_simple((sum(sizes),))
+        part.select_hyperslab((start,), (size,))
+        create.set_virtual(part, b".", f"{blocks}/{k:06d}".encode(), h5py.h5s.create_simple((size,)))
+        start += size
+    h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype("|u1")), whole, create)

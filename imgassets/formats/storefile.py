@@ -32,6 +32,11 @@ class Shard:
         return asdict(self)
 
     @classmethod
+    def from_bytes(cls, raw: bytes) -> Shard:
+        """Read a shard's own record."""
+        return cls.from_json(json.loads(raw))
+
+    @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Shard:
         """The inverse of `to_json`."""
         files = tuple(FileRecord(check_name(f["name"]), int(f["bytes"]), str(f["xxh3_128"])) for f in document["files"])

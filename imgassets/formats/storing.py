@@ -77,7 +77,7 @@ def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
     """
     stem = f"shard-{k:06d}"
     if stage.finished(f"{stem}.json"):
-        return Shard.from_json(json.loads(stage.read(f"{stem}.json")))
+        return Shard.from_bytes(stage.read(f"{stem}.json"))
     indices = plan.shards(source)[k]
     reasons: dict[int, str] = {}
     while good := [index for index in indices if index not in reasons]:

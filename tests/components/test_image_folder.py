@@ -89,15 +89,21 @@ def test_one_wrong_pixel_is_named(tmp_path: Path, instance: dg.DagsterInstance) 
     images[13, 5, 4, 1] ^= 1
     images.flush()
     name = open_store(stores.path("memmap")).name(13)
-    found = {c.asset_key.path[-1]: c for c in stores.run(checks=True).run.get_asset_check_evaluations()
-             if c.check_name == "same_in_every_format"}
+    found = {
+        c.asset_key.path[-1]: c
+        for c in stores.run(checks=True).run.get_asset_check_evaluations()
+        if c.check_name == "same_in_every_format"
+    }
     assert not found["memmap_store"].passed
     assert not found["hdf5_store"].passed
     text = str(found["memmap_store"].description)
     assert text.startswith(f"memmap and hdf5 differ: image of row 13 ({name}), first at (5, 4, 1): ")
     assert str(found["ipc_store"].description).startswith(f"ipc and memmap differ: image of row 13 ({name})")
-    damaged = {c.asset_key.path[-1]: c.passed for c in stores.run(checks=True).run.get_asset_check_evaluations()
-               if c.check_name == "bytes_verified"}
+    damaged = {
+        c.asset_key.path[-1]: c.passed
+        for c in stores.run(checks=True).run.get_asset_check_evaluations()
+        if c.check_name == "bytes_verified"
+    }
     assert damaged == {"memmap_store": False, "hdf5_store": True, "ipc_store": True}
 
 
@@ -178,7 +184,12 @@ def test_declared_in_yaml(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "word"),
-    [({"stores": ["memap"]}, "memap"), ({"sizes": [3, 4]}, "sizes"), ({"size": [3]}, "size"), ({"classes": "x"}, "classes")],
+    [
+        ({"stores": ["memap"]}, "memap"),
+        ({"sizes": [3, 4]}, "sizes"),
+        ({"size": [3]}, "size"),
+        ({"classes": "x"}, "classes"),
+    ],
 )
 def test_a_typo_is_reported_with_its_place(tmp_path: Path, wrong: dict[str, Any], word: str) -> None:
     with pytest.raises(Exception, match=r"defs\.yaml:\d+") as caught:
