@@ -211,5 +211,3 @@ def _stamp(files: Files) -> str:
         stat = path.stat() if path.exists() else None
         digest.update(f"{name}\0{stat and (stat.st_size, stat.st_mtime_ns)}\n".encode())
     return digest.hexdigest()
-
-

@@ -69,7 +69,9 @@ class ImageFolder(dg.Component, dg.Resolvable):
     def __post_init__(self) -> None:
         if self.root is not None and self.splits is not None:
             raise ValueError(f"dataset {self.name}: give root or splits, not both")
-        if self.size is not None and min(self.size) < 1:
+        if self.classes not in {"folders", "imagenet"}:
+            raise ValueError(f"dataset {self.name}: classes are folders or imagenet, not {self.classes!r}")
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise ValueError(f"dataset {self.name}: size is [height, width] of at least 1 each, not {list(self.size)}")
 
     @property

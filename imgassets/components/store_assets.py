@@ -58,6 +58,9 @@ class StoreSettings(dg.Resolvable):
         dg.Resolver.default(description="What an unusable image does: fail the partition, or be left out and listed."),
     ] = "fail"
 
+    def __post_init__(self) -> None:
+        self.plan("memmap", 1)
+
     def plan(self, format_: str, threads: int) -> StorePlan:
         """The plan of one store."""
         options = {"compression": self.parquet_compression} if format_ == "parquet" else {}

@@ -241,7 +241,7 @@ class StoreContract:
         rng = np.random.default_rng(0)
         for name in sorted(p.name for p in path.iterdir() if p.suffix != ".json"):
             data = bytearray((path / name).read_bytes())
-            for place in rng.integers(0, len(data), 5).tolist():
+            for place in rng.integers(0, len(data), 2).tolist():
                 damaged = data.copy()
                 damaged[place] ^= 1 << int(rng.integers(8))
                 (path / name).write_bytes(damaged)
