@@ -13,6 +13,7 @@ from imgassets.io.arrays import ArraysIOManager  # noqa: E402
 from imgassets.io.index import IndexIOManager  # noqa: E402
 from imgassets.io.stores import STORE_IO_MANAGERS  # noqa: E402
 from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
+from imgassets.io.tfrecords import TFRecordsIOManager  # noqa: E402
 from imgassets.resources import Storage  # noqa: E402
 
 
@@ -25,6 +26,7 @@ def defs() -> dg.Definitions:
         "index_io": IndexIOManager(storage=storage),
         "arrays_io": ArraysIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
+        "tfrecords_io": TFRecordsIOManager(storage=storage),
         **{key: manager(storage=storage) for key, manager in STORE_IO_MANAGERS.items()},
     }
     datasets = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, cast
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from imgassets.components.assets import dataset_asset
 from imgassets.components.checks import Verdict, artifact_check
-from imgassets.components.partitions import RUN_SIZE, static
 from imgassets.errors import MissingUpstream
 from imgassets.formats.storing import StorePlan
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
@@ -117,31 +118,28 @@ def _store(
 
         return Builds(build, force=config.force)
 
-    arguments: dict[str, Any] = {
-        "name": f"{format_}_store",
-        "key_prefix": dataset,
-        "group_name": dataset,
-        "owners": ["team:imgassets"],
-        "code_version": "1",
-        "kinds": KINDS[format_],
-        "description": f"{WHAT[format_]}\n\nRead it with `imgassets.open_store(path)`, a torch map-style dataset.",
-        "io_manager_key": f"{format_}_io",
-        "partitions_def": static(list(splits)),
-        "backfill_policy": dg.BackfillPolicy.multi_run(RUN_SIZE),
-    }
+    decorated = partial(
+        dataset_asset,
+        dataset,
+        f"{format_}_store",
+        kinds=KINDS[format_],
+        description=f"{WHAT[format_]}\n\nRead it with `imgassets.open_store(path)`, a torch map-style dataset.",
+        io_manager_key=f"{format_}_io",
+        partitions_def=dg.StaticPartitionsDefinition(list(splits)),
+    )
     if upstream is None:
 
-        @dg.asset(**arguments)  # type: ignore[untyped-decorator]
+        @decorated()
         def from_raw(config: StoreConfig, storage: Storage) -> Builds:
             return builds(config, storage, Artifacts((), _nothing))
 
-        return cast(dg.AssetsDefinition, from_raw)
+        return from_raw
 
-    @dg.asset(**arguments, ins={"upstream": upstream})  # type: ignore[untyped-decorator]
+    @decorated(ins={"upstream": upstream})
     def from_artifacts(config: StoreConfig, storage: Storage, upstream: Artifacts) -> Builds:
         return builds(config, storage, upstream)
 
-    return cast(dg.AssetsDefinition, from_artifacts)
+    return from_artifacts
 
 
 def _nothing(key: str) -> Artifact:

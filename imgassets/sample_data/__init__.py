@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from imgassets.sample_data import folders, imagenet64
+from imgassets.sample_data import folders, ilsvrc2012, imagenet64
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "imagenet64": imagenet64.write,
+    "ilsvrc2012": ilsvrc2012.write,
     "folders/mini": folders.write_classes,
     "dense/mini": folders.write_labelled,
 }

@@ -167,7 +167,7 @@ def test_a_missing_folder(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     assert "folders/some is no folder" in result.failure
 
 
-@pytest.mark.parametrize("wrong", [{"root": "a", "splits": {"x": "b"}}, {"size": (0, 3)}])
+@pytest.mark.parametrize("wrong", [{"root": "a", "splits": {"x": "b"}}, {"size": (0, 3)}, {"classes": "x"}])
 def test_contradictions(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="dataset x"):
         ImageFolder(name="x", **wrong)
@@ -194,6 +194,8 @@ def test_declared_in_yaml(tmp_path: Path) -> None:
        settings: {images_per_file: 4096, on_error: skip}}
     """
     defs = declared(tmp_path, yaml.safe_load(text))
+    managers = {key: manager(storage=Storage()) for key, manager in STORE_IO_MANAGERS.items()}
+    defs = dg.Definitions.merge(defs, dg.Definitions(resources={"storage": Storage(), **managers}))
     keys = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
     assert keys == {"caltech256/memmap_store", "caltech256/ipc_store"}
 
@@ -205,7 +207,6 @@ def test_declared_in_yaml(tmp_path: Path) -> None:
         ({"stores": ["memap"]}, "memap"),
         ({"sizes": [3, 4]}, "sizes"),
         ({"size": [3]}, "size"),
-        ({"classes": "x"}, "classes"),
         ({"settings": {"on_error": "x"}}, "on_error"),
     ],
 )
