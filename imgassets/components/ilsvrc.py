@@ -1,7 +1,6 @@
 """ILSVRC2012 from its two tar archives, where they lie: an index of every image, and TFRecord shards."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -11,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from imgassets.components.assets import RUN_SIZE, dataset_asset
 from imgassets.components.ilsvrc_checks import ilsvrc_checks
-from imgassets.components.partitions import RUN_SIZE, static
 from imgassets.errors import BadInput
 from imgassets.formats import jpeg
 from imgassets.formats.index import Index, IndexReader
@@ -24,7 +23,6 @@ from imgassets.sources import sharding
 from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
 
-OWNERS = ["team:imgassets"]
 DEFAULT_SHARDS = "1024,128"
 SHARDS_VARIABLE = "IMGASSETS_TFRECORD_SHARDS"
 
@@ -124,18 +122,11 @@ def run_size(counts: dict[str, int]) -> int:
     return next(size for size in range(RUN_SIZE, 0, -1) if first % size == 0 or len(counts) == 1)
 
 
-def _asset(dataset: IlsvrcTars, name: str, **arguments: Any) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
-    decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(
-        name=name, key_prefix=dataset.name, group_name=dataset.name, owners=OWNERS, code_version="1", **arguments
-    )
-    return decorator
-
-
 def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "tar_index",
-        partitions_def=static(list(dataset.shard_counts)),
+        partitions_def=dg.StaticPartitionsDefinition(list(dataset.shard_counts)),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         io_manager_key="index_io",
         kinds={"parquet"},
@@ -173,10 +164,10 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
 def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
     counts, stems = dataset.shard_counts, dataset.stems
 
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "tfrecords",
-        partitions_def=static([key for keys in stems.values() for key in keys]),
+        partitions_def=dg.StaticPartitionsDefinition([key for keys in stems.values() for key in keys]),
         backfill_policy=dg.BackfillPolicy.multi_run(run_size(counts)),
         io_manager_key="tfrecords_io",
         kinds={"tensorflow"},
