@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pytest
-import torch
+import torch  # noqa: TID253
 import yaml
 from dagster.components.testing.utils import component_defs, create_defs_folder_sandbox
 

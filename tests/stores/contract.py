@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+import torch  # noqa: TID253
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader  # noqa: TID253
 
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.sources.base import Source

@@ -8,13 +8,13 @@ import json
 import tarfile
 from pathlib import Path
 
-import h5py
+import h5py  # noqa: TID253
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # noqa: TID253
+import pyarrow.parquet as pq  # noqa: TID253
 import pytest
-import torch
-import webdataset as wds
+import torch  # noqa: TID253
+import webdataset as wds  # noqa: TID253
 
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats import npy
