@@ -21,6 +21,7 @@ import xxhash
 from imgassets.columns import Field
 from imgassets.commit import xxh3_128
 from imgassets.errors import MissingUpstream, StoreError
+from imgassets.formats import guide
 from imgassets.formats.bytespace import Bytes, LocalFiles, Mapped, Remote, RemoteFiles
 from imgassets.formats.extents import Files, Index
 from imgassets.formats.reading import Reader
@@ -43,7 +44,8 @@ def open_store(
 ) -> Store:
     """Open an image store: a folder, or an fsspec URL such as `s3://bucket/store` or `hf://datasets/name/store`.
 
-    `transform` is given the image as a Pillow image; `target_transform` the label, one for every pixel as a Pillow image.
+    `transform` is given the image as a Pillow image; `target_transform` the label, if it is
+    one for every pixel as a Pillow image too.
 
     Raises:
         MissingUpstream: there is no store.
@@ -69,9 +71,8 @@ class Store:
         self.transform = transform
         self.target_transform = target_transform
         self._remote = "://" in self.path
-        raw = self._read_info()
-        self._identity = xxhash.xxh3_128_hexdigest(raw)
-        self.info = StoreInfo.parse(raw, f"{self.path}/{NAME}")
+        self.info = self._read_info()
+        self._identity = xxhash.xxh3_128_hexdigest(self.info.dump())
         self._length = self.info.rows
         self._image = self.info.field("image")
         self._label = next((field for field in self.info.fields if field.name == "label"), None)
@@ -202,6 +203,8 @@ class Store:
         """
         for shard in self.info.shards:
             for record in shard.files:
+                if not record.xxh3_128:
+                    raise StoreError(f"{self.path} has no checksums to verify: convert it again.")
                 found = self._checksum(record.name)
                 if found != record.xxh3_128:
                     raise StoreError(
@@ -225,11 +228,13 @@ class Store:
     def __repr__(self) -> str:
         return f"open_store({self.path!r}): {self._length} rows, {self.info.format}"
 
-    def _read_info(self) -> bytes:
+    def _read_info(self) -> StoreInfo:
         try:
             with self._files().open(NAME) as file:
-                return file.read()
-        except StoreError:
+                return StoreInfo.parse(file.read(), f"{self.path}/{NAME}")
+        except FileNotFoundError:
+            if not self._remote and (info := guide.find(Path(self.path))):
+                return info
             raise MissingUpstream(f"{self.path} is no image store (it has no {NAME}): materialize it first.") from None
 
     def _files(self) -> Files:

@@ -172,11 +172,8 @@ class LocalFiles:
         self._folder = folder
 
     def open(self, name: str) -> IO[bytes]:
-        """A seekable file; StoreError if it is missing."""
-        try:
-            return open(self._folder / name, "rb")
-        except OSError as error:
-            raise StoreError(f"{self._folder / name} cannot be read: {error.strerror}; rebuild the store.") from error
+        """A seekable file."""
+        return open(self._folder / name, "rb")
 
     def path(self, name: str) -> Path | None:
         """Its place."""
@@ -192,11 +189,8 @@ class RemoteFiles:
         self._fs, self._root = fsspec.core.url_to_fs(url)
 
     def open(self, name: str) -> IO[bytes]:
-        """A seekable file; StoreError if it is missing."""
-        try:
-            file: IO[bytes] = self._fs.open(f"{self._root}/{name}", "rb")
-        except OSError as error:
-            raise StoreError(f"{self._root}/{name} cannot be read: {error}; is the URL a store?") from error
+        """A seekable file."""
+        file: IO[bytes] = self._fs.open(f"{self._root}/{name}", "rb")
         return file
 
     def path(self, name: str) -> Path | None:

@@ -117,7 +117,7 @@ class Reader:
         for shard in info.shards:
             if not shard.rows:
                 continue
-            with damage(shard.stem):
+            with damage(f"shard {shard.stem}"):
                 for name, extent in format_.extents(files, shard.stem, info.fields, shard.rows).items():
                     parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
         first = np.cumsum([0, *(shard.rows for shard in info.shards if shard.rows)])[:-1]

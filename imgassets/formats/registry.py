@@ -44,6 +44,8 @@ def format_of(name: str) -> Format:
     Raises:
         BadInput: there is none of this name or version.
     """
+    if name == "guide":
+        return cast(Format, import_module("imgassets.formats.guide"))
     base, _, version = name.partition("/")
     if base not in FORMATS:
         raise BadInput(f"There is no store format {name!r}: choose one of {', '.join(FORMATS)}.")

@@ -211,7 +211,7 @@ def test_declared_in_yaml(tmp_path: Path) -> None:
     ],
 )
 def test_a_typo_is_reported_with_its_place(tmp_path: Path, wrong: dict[str, Any], word: str) -> None:
-    with pytest.raises(Exception) as caught:  # noqa: B017, PT011  (Dagster's own)
+    with pytest.raises(Exception) as caught:  # Dagster's own
         declared(tmp_path, {"name": "x", **wrong})
     text, error = "", caught.value
     while error is not None:
