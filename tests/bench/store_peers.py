@@ -123,7 +123,6 @@ def _mosaic(folder: Path, images: np.ndarray, labels: np.ndarray) -> Iterator[An
         module = sys.modules.setdefault(f"torchvision.{path}", types.ModuleType(path))
         for name in names:
             setattr(module, name, object)
-    sys.modules.setdefault("transformers", types.ModuleType("transformers"))
     from streaming import MDSWriter, StreamingDataset
 
     def write() -> None:
