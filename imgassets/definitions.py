@@ -12,6 +12,7 @@ for _category in (dg.BetaWarning, dg.PreviewWarning):
 from imgassets.io.arrays import ArraysIOManager  # noqa: E402
 from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager  # noqa: E402
 from imgassets.io.index import IndexIOManager  # noqa: E402
+from imgassets.io.stores import STORE_IO_MANAGERS  # noqa: E402
 from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
 from imgassets.io.tfrecords import TFRecordsIOManager  # noqa: E402
 from imgassets.resources import Storage  # noqa: E402
@@ -30,6 +31,7 @@ def defs() -> dg.Definitions:
         "ct_manifest_io": CtManifestIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
         "tfrecords_io": TFRecordsIOManager(storage=storage),
+        **{key: manager(storage=storage) for key, manager in STORE_IO_MANAGERS.items()},
     }
     datasets = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")
     return dg.Definitions.merge(datasets, dg.Definitions(resources=resources, executor=dg.in_process_executor))
