@@ -1,0 +1,25 @@
+"""The commit protocol: stage, checksum, publish, manifest, verify. It knows nothing of Dagster."""
+
+from imgassets.commit.checksum import Checksums, xxh3_128
+from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
+from imgassets.commit.names import check_name, check_part
+from imgassets.commit.sink import Sink
+from imgassets.commit.stage import Location, Stage
+from imgassets.commit.store import Commit, Store, Written
+
+__all__ = [
+    "Checksums",
+    "Commit",
+    "FileRecord",
+    "Location",
+    "Manifest",
+    "Recipe",
+    "Sink",
+    "Stage",
+    "Store",
+    "Written",
+    "check_name",
+    "check_part",
+    "load",
+    "xxh3_128",
+]

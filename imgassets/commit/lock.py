@@ -1,0 +1,56 @@
+"""One writer to one artifact. The kernel holds the lock and drops it when its owner is dead, never before."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import xxhash
+
+from imgassets.errors import StoreError
+
+
+@contextmanager
+def exclusive(path: Path, folder: Path) -> Iterator[None]:
+    """Hold the only right to write the artifact at `path`; the lock's file lies in `folder`.
+
+    `flock` ends with the last process that holds it, so a writer that was killed leaves nothing to wait for
+    and a writer that hangs cannot be robbed.
+
+    Raises:
+        StoreError: somebody else is writing it; names the owner.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{xxhash.xxh3_128_hexdigest(os.fsencode(path.absolute()))}.lock"
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"{path} is being written by {_owner(fd)}; wait for that run, or stop it, and run again."
+            ) from None
+        owner = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(owner).encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _owner(fd: int) -> str:
+    try:
+        owner = json.loads(os.pread(fd, 4096, 0))
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (ValueError, KeyError):
+        return "another process"

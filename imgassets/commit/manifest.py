@@ -1,0 +1,108 @@
+"""What an artifact is, from what it was made, and the checksum of every file of it.
+
+A manifest holds no clock, host or absolute path: the same inputs give the same manifest, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from imgassets.commit.names import check_name
+from imgassets.errors import StoreError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides an artifact's bytes. Two equal recipes give two equal artifacts."""
+
+    artifact: str
+    """Asset key, e.g. `imagenet64/arrays`."""
+    partition: str
+    inputs: Mapping[str, str]
+    """Checksum by name: raw files by their path under the raw root, artifacts by `key/partition`."""
+    config: Mapping[str, Any]
+    """JSON values: the settings that change the bytes, and only those."""
+    format: str
+    """Name and version of the bytes' layout, e.g. `npy/1`."""
+    code_version: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal XXH3-128 of the recipe's canonical JSON."""
+        return xxhash.xxh3_128_hexdigest(_canonical(asdict(self)))
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of an artifact."""
+
+    name: str
+    bytes: int
+    xxh3_128: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The commit record: an artifact without one does not exist."""
+
+    recipe: Recipe
+    files: tuple[FileRecord, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the writer counted (rows, classes, …), as JSON values."""
+    exceptions: tuple[Mapping[str, Any], ...] = ()
+    """Samples left out or changed, each with its reason."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Total size of the files."""
+        return sum(record.bytes for record in self.files)
+
+    @property
+    def checksum(self) -> str:
+        """XXH3-128 over names and checksums of all files: the artifact's identity as an input of others."""
+        return xxhash.xxh3_128_hexdigest(_canonical([asdict(record) for record in self.files]))
+
+    def dump(self) -> bytes:
+        """The manifest's bytes."""
+        document = {
+            "imgassets": VERSION,
+            "fingerprint": self.recipe.fingerprint,
+            "recipe": asdict(self.recipe),
+            "files": [asdict(record) for record in self.files],
+            "facts": self.facts,
+            "exceptions": list(self.exceptions),
+        }
+        return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def load(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        FileNotFoundError: there is none.
+        StoreError: it is damaged, or of another version; names in it that leave the folder are refused.
+    """
+    raw = path.read_bytes()
+    try:
+        document = json.loads(raw)
+        if document["imgassets"] != VERSION:
+            raise ValueError(f"version {document['imgassets']}")
+        files = tuple(FileRecord(check_name(f["name"]), int(f["bytes"]), str(f["xxh3_128"])) for f in document["files"])
+        manifest = Manifest(Recipe(**document["recipe"]), files, document["facts"], tuple(document["exceptions"]))
+    except Exception as error:
+        raise StoreError(f"{path} is no manifest of version {VERSION} ({error}): rebuild the partition.") from error
+    if manifest.recipe.fingerprint != document["fingerprint"]:
+        raise StoreError(f"{path} was edited: its fingerprint does not fit its recipe; rebuild the partition.")
+    return manifest
+
+
+def _canonical(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,84 @@
+"""One file being written: counted and checksummed on its way to the disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xxhash
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+GATHER = 1 << 16
+SLICE = 1 << 20
+"""Large buffers go out in slices that are still in the processor's cache when they are checksummed."""
+
+
+class Sink:
+    """A new file, written from front to back.
+
+    Small writes are gathered into one system call; large ones pass through uncopied. `close()` makes the
+    bytes durable (fsync); only then do `tell()` and `digest()` describe what is on disk. `observe` is told of
+    every number of bytes that went out.
+    """
+
+    def __init__(self, path: Path, observe: Callable[[int], None] | None = None) -> None:
+        self._observe = observe
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        self._digest = xxhash.xxh3_128()
+        self._pending = bytearray()
+        self._bytes = 0
+
+    def write(self, data: Buffer) -> int:
+        """Append any contiguous buffer; returns its length in bytes."""
+        view = memoryview(data).cast("B")
+        if len(view) + len(self._pending) < GATHER:
+            self._pending += view
+        else:
+            self._flush()
+            self._put(view)
+        self._bytes += len(view)
+        return len(view)
+
+    def writev(self, buffers: Sequence[Buffer]) -> int:
+        """Append several buffers in order; returns their total length in bytes."""
+        return sum(self.write(buffer) for buffer in buffers)
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._bytes
+
+    def digest(self) -> str:
+        """Hexadecimal XXH3-128 of everything written; complete after `close()`."""
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """Write what is gathered and wait until the file's bytes are on disk."""
+        try:
+            self._flush()
+            os.fsync(self._fd)
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close without a promise about the bytes."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._put(memoryview(self._pending))
+            self._pending = bytearray()
+
+    def _put(self, view: memoryview) -> None:
+        for start in range(0, len(view), SLICE):
+            part = view[start : start + SLICE]
+            self._digest.update(part)
+            if self._observe:
+                self._observe(len(part))
+            while part:
+                part = part[os.write(self._fd, part) :]

@@ -1,0 +1,210 @@
+"""One artifact being written: a hidden sibling of its final place, with a journal of the files that are finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from imgassets.commit.checksum import xxh3_128
+from imgassets.commit.manifest import FileRecord, Manifest, Recipe
+from imgassets.commit.names import check_name
+from imgassets.commit.publish import fsync_folder, fsync_tree, make_folders, place_file, place_folder
+from imgassets.commit.sink import Sink
+from imgassets.errors import StoreError
+from imgassets.progress import Progress
+
+MANIFEST = ".imgassets.json"
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where an artifact lies: a file, or a folder of files."""
+
+    root: Path
+    """The store's root, in which `path` lies."""
+    path: Path
+    folder: bool
+
+    @property
+    def manifest(self) -> Path:
+        """In the folder, or in `.imgassets/` beside the file."""
+        return self.path / MANIFEST if self.folder else self.path.parent / ".imgassets" / f"{self.path.name}.json"
+
+    @property
+    def stage(self) -> Path:
+        """The hidden sibling in which the next version is made."""
+        return self.path.with_name(f".{self.path.name}.stage")
+
+    def file(self, name: str) -> Path:
+        """Place of one of the artifact's files."""
+        return self.path / name if self.folder else self.path
+
+
+class Stage:
+    """The next version of one artifact.
+
+    `create` and `adopt` add files; each is durable and in the journal before the next begins, so that an
+    attempt that was killed can be taken up again: `finished` tells what is there already, checksum verified.
+    """
+
+    def __init__(self, location: Location, recipe: Recipe) -> None:
+        self.location = location
+        self.recipe = recipe
+        self.progress: Progress | None = None
+        """Told of every byte that is written through a sink, and of the total once `need` knows it."""
+        self._root = location.stage
+        self._files = self._root / "files"
+        self._journal = self._root / "journal"
+        self._records: dict[str, FileRecord] = {}
+
+    def open(self, *, resume: bool) -> None:
+        """Take up what a killed attempt at the same recipe left, or begin anew."""
+        if resume:
+            self._records = self._proven_records()
+        if self._records:
+            self._remove_strays()
+        else:
+            shutil.rmtree(self._root, ignore_errors=True)
+            make_folders(self._files)
+        self._write_journal()
+
+    def need(self, nbytes: int) -> None:
+        """Check beforehand that `nbytes` more fit.
+
+        Raises:
+            StoreError: they do not; says how many are needed and free, and where.
+        """
+        if self.progress:
+            self.progress.total = nbytes
+        free = free_bytes(self._files)
+        staged = sum(record.bytes for record in self._records.values())
+        if nbytes - staged > free:
+            raise StoreError(
+                f"Not enough space for {self.recipe.artifact}/{self.recipe.partition}: needs {_gib(nbytes - staged)}, "
+                f"{_gib(free)} free at {self.location.path.parent}; free some space, or move IMGASSETS_STORE."
+            )
+
+    def finished(self, name: str) -> FileRecord | None:
+        """The record of a file that an earlier attempt finished, its checksum verified; None where there is none."""
+        return self._records.get(name)
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[Sink]:
+        """A new file of the artifact, as a sink; durable and recorded on exit, gone on error."""
+        sink = Sink(self._path_for(name), self.progress)
+        try:
+            yield sink
+        except BaseException:
+            sink.abandon()
+            raise
+        sink.close()
+        self._record(FileRecord(name, sink.tell(), sink.digest()))
+
+    @contextmanager
+    def adopt(self, name: str) -> Iterator[Path]:
+        """A path for a library that insists on one; what is there on exit is checksummed, made durable and recorded."""
+        path = self._path_for(name)
+        yield path
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self._record(FileRecord(name, path.stat().st_size, xxh3_128(path)))
+
+    def publish(self, facts: Mapping[str, Any], exceptions: Sequence[Mapping[str, Any]]) -> Manifest:
+        """Move the files to their place, the manifest last; the version before stays whole until then."""
+        records = tuple(self._records[name] for name in sorted(self._records))
+        manifest = Manifest(self.recipe, records, facts, tuple(exceptions))
+        final = self.location
+        if final.folder:
+            _write_durably(self._files / MANIFEST, manifest.dump())
+            fsync_tree(self._files)
+            place_folder(self._files, final.path)
+        else:
+            if [record.name for record in records] != [final.path.name]:
+                raise StoreError(f"{final.path} is one file, but {len(records)} others were written for it.")
+            staged_manifest = self._root / MANIFEST
+            _write_durably(staged_manifest, manifest.dump())
+            make_folders(final.manifest.parent)
+            place_file(self._files / final.path.name, final.path, staged_manifest, final.manifest)
+        shutil.rmtree(self._root)
+        return manifest
+
+    def discard(self) -> None:
+        """Remove everything this attempt has made, and the folders above that are left empty."""
+        shutil.rmtree(self._root, ignore_errors=True)
+        folders = [self.location.manifest.parent, *self.location.path.parents]
+        for folder in folders:
+            if folder == self.location.root or folder == self.location.path:
+                continue
+            if self.location.root not in folder.parents:
+                break
+            with suppress(OSError):  # one that holds anything stays
+                folder.rmdir()
+
+    def _path_for(self, name: str) -> Path:
+        path = self._files / check_name(name)
+        if self._records.pop(name, None):
+            path.unlink()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _record(self, record: FileRecord) -> None:
+        self._records[record.name] = record
+        with open(self._journal, "ab") as journal:
+            journal.write(json.dumps(asdict(record)).encode() + b"\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def _write_journal(self) -> None:
+        lines = [json.dumps(self.recipe.fingerprint), *(json.dumps(asdict(r)) for r in self._records.values())]
+        _write_durably(self._journal, ("\n".join(lines) + "\n").encode())
+        fsync_folder(self._root)
+
+    def _proven_records(self) -> dict[str, FileRecord]:
+        try:
+            head, *lines = self._journal.read_text().split("\n")
+            if json.loads(head) != self.recipe.fingerprint:
+                return {}
+        except (OSError, ValueError):
+            return {}
+        records: dict[str, FileRecord] = {}
+        for line in lines:
+            with suppress(ValueError, TypeError, OSError):  # a line that was cut off, a file that is gone
+                record = FileRecord(**json.loads(line))
+                path = self._files / check_name(record.name)
+                records.pop(record.name, None)
+                if path.stat().st_size == record.bytes and xxh3_128(path) == record.xxh3_128:
+                    records[record.name] = record
+        return records
+
+    def _remove_strays(self) -> None:
+        for folder, _, names in os.walk(self._files):
+            for name in names:
+                path = Path(folder) / name
+                if path.relative_to(self._files).as_posix() not in self._records:
+                    path.unlink()
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes an ordinary user can still write at `path`."""
+    stat = os.statvfs(path)
+    return stat.f_bavail * stat.f_frsize
+
+
+def _gib(nbytes: int) -> str:
+    return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 / 10 else f"{nbytes / 2**20:.1f} MiB"
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

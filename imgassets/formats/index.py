@@ -1,0 +1,69 @@
+"""An index: one Parquet table, one row per sample, and the report of what was looked at, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgassets.commit import Stage, Written
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLE = "index.parquet"
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Index:
+    """What an index is written from."""
+
+    table: pa.Table
+    report: Mapping[str, Any]
+    """JSON values; for people and for checks."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers for the manifest beside the row count."""
+    exceptions: Sequence[Mapping[str, Any]] = ()
+
+
+def write_index(index: Index, stage: Stage) -> Written:
+    """Write `index.parquet` (zstd, dictionary-encoded text, page checksums) and `report.json`."""
+    import pyarrow.parquet as pq
+
+    with stage.adopt(TABLE) as path:
+        pq.write_table(index.table, path, compression="zstd", write_page_checksum=True)
+    with stage.create(REPORT) as sink:
+        sink.write(
+            json.dumps(index.report, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        )
+    return Written({"rows": index.table.num_rows, **index.facts}, index.exceptions)
+
+
+@dataclass(frozen=True)
+class IndexReader:
+    """Reads an index folder."""
+
+    path: Path
+
+    def table(self, columns: list[str] | None = None) -> pa.Table:
+        """The rows, all columns or some; damaged pages raise OSError."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.path / TABLE, columns=columns, page_checksum_verification=True)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        import pyarrow.parquet as pq
+
+        return pq.read_schema(self.path / TABLE)
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """What was found while the index was made."""
+        report: dict[str, Any] = json.loads((self.path / REPORT).read_text(encoding="utf-8"))
+        return report

@@ -1,0 +1,104 @@
+"""What assets hand over and receive: recipes for partitions on the way out, lazily opened artifacts on the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from imgassets.commit import Location, Manifest, Store
+from imgassets.errors import MissingUpstream
+
+
+@dataclass(frozen=True)
+class Build:
+    """How one partition is made: what decides its bytes, and its content, asked for only if needed."""
+
+    content: Callable[[], Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Checksum by name of everything that is read."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that change the bytes, as JSON values."""
+
+
+@dataclass(frozen=True)
+class Builds:
+    """What an asset returns: the way to make each of its partitions, asked for one after the other.
+
+    Example:
+        >>> @dg.asset(partitions_def=letters, io_manager_key="text")
+        ... def shout(context, config: BuildConfig, whisper: Artifacts) -> Builds:
+        ...     def build(key: str) -> Build:
+        ...         source = whisper[key]
+        ...         return Build(lambda: source.open().upper(), inputs=source.as_input)
+        ...     return Builds(build, force=config.force)
+    """
+
+    build: Callable[[str], Build]
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One partition of an upstream asset, opened when it is looked into."""
+
+    asset: str
+    partition: str
+    location: Location
+    store: Store
+    opener: Callable[[Location], Any]
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The commit record.
+
+        Raises:
+            MissingUpstream, StoreError: there is none, or files are missing or of the wrong size.
+        """
+        try:
+            return self.store.manifest(self.location)
+        except MissingUpstream:
+            raise MissingUpstream(
+                f"{self.asset} has no partition {self.partition} yet ({self.location.path} does not exist): "
+                f"materialize it first, e.g. `dagster asset materialize -m imgassets.definitions "
+                f"--select {self.asset} --partition {self.partition}`."
+            ) from None
+
+    @property
+    def as_input(self) -> dict[str, str]:
+        """Its name and checksum, for the recipe of what is made from it."""
+        return {f"{self.asset}/{self.partition}": self.manifest.checksum}
+
+    def open(self) -> Any:
+        """The format's reader of this artifact."""
+        self.manifest  # noqa: B018  (an artifact that is not there, or not whole, is never opened)
+        return self.opener(self.location)
+
+
+class Artifacts(Mapping[str, Artifact]):
+    """Partitions of one asset in the partitions definition's order, each looked at only when it is asked for."""
+
+    def __init__(self, keys: Sequence[str], get: Callable[[str], Artifact]) -> None:
+        self._keys = tuple(keys)
+        self._get = get
+
+    def __getitem__(self, key: str) -> Artifact:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._get(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def as_inputs(self) -> dict[str, str]:
+        """Names and checksums of all of them.
+
+        Raises:
+            MissingUpstream, StoreError: the first that is missing or damaged.
+        """
+        return {name: checksum for artifact in self.values() for name, checksum in artifact.as_input.items()}

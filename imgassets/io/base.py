@@ -1,0 +1,163 @@
+"""The IO manager every format shares: one partition or many, in order, each committed as it is finished."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import dagster as dg
+from pydantic import Field
+
+from imgassets.commit import Commit, Location, Manifest, Recipe, Stage, Written
+from imgassets.errors import LIMIT, BadInput, ImgassetsError
+from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.progress import Progress
+from imgassets.resources import Storage
+
+Metadata = dict[str, Any]
+
+
+class BuildConfig(dg.Config):
+    """Run configuration every asset has."""
+
+    force: bool = Field(default=False, description="Build again, also what is proven to be there and unchanged.")
+
+
+class ArtifactIOManager(dg.ConfigurableIOManager):
+    """Commits what assets build and opens it for others; a format adds `write`, `open` and what to show of it.
+
+    Assets return `Builds` and receive `Artifacts`, whether a run covers one partition or many. A partition that
+    fails does not keep the others from being made; the run then fails with one line that names each failure, and
+    what was finished stays recorded.
+    """
+
+    storage: dg.ResourceDependency[Storage]
+
+    format: ClassVar[str]
+    """Name and version of the bytes' layout, e.g. `npy/1`: another version rebuilds what is there."""
+    folder: ClassVar[bool] = True
+    """Whether a partition is a folder of files, or one file."""
+
+    @abstractmethod
+    def write(self, content: Any, stage: Stage) -> Written:
+        """Write one partition's content through `stage`."""
+
+    @abstractmethod
+    def open(self, location: Location) -> Any:
+        """The reader of one partition."""
+
+    def describe(self, location: Location, manifest: Manifest) -> Metadata:
+        """What the UI shows of a partition beside its size and path: pictures, numbers, column schema."""
+        return {}
+
+    def parts(self, asset_key: dg.AssetKey, partition: str) -> tuple[str, ...]:
+        """Path of a partition below the store's root."""
+        return (*asset_key.path, partition)
+
+    def artifact(self, asset_key: dg.AssetKey, partition: str) -> Artifact:
+        """One partition, whether it exists or not."""
+        return Artifact(
+            asset_key.to_user_string(),
+            partition,
+            self._location(asset_key, partition),
+            self.storage.artifacts,
+            self.open,
+        )
+
+    def handle_output(self, context: dg.OutputContext, obj: Builds) -> None:
+        """Commit every partition of the run.
+
+        Raises:
+            Failure: at least one could not be made; names them and why, in one line.
+        """
+        finished: dict[str, Metadata] = {}
+        failed: dict[str, ImgassetsError] = {}
+        keys = _ordered(context.asset_partitions_def, context.asset_partition_keys, context.step_context.instance)
+        try:
+            for key in keys:
+                try:
+                    finished[key] = self._make(context, key, obj)
+                except ImgassetsError as error:
+                    failed[key] = error
+                    context.log.error("%s/%s: %s", context.asset_key.to_user_string(), key, error)
+        except BaseException:
+            _record_finished(context, finished)
+            raise
+        if failed:
+            _record_finished(context, finished)
+            raise _failure(context.asset_key.to_user_string(), failed, len(keys))
+        for key, metadata in finished.items():
+            context.step_context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
+
+    def load_input(self, context: dg.InputContext) -> Artifacts:
+        """The upstream partitions this run needs, in order, none opened yet."""
+        keys = _ordered(context.asset_partitions_def, context.asset_partition_keys, context.instance)
+        return Artifacts(keys, lambda key: self.artifact(context.asset_key, key))
+
+    def _make(self, context: dg.OutputContext, key: str, builds: Builds) -> Metadata:
+        started = time.monotonic()
+        location = self._location(context.asset_key, key)
+        name = f"{context.asset_key.to_user_string()}/{key}"
+        build: Build = builds.build(key)
+        code_version = context.asset_spec.code_version or "1"
+        recipe = Recipe(context.asset_key.to_user_string(), key, build.inputs, build.config, self.format, code_version)
+
+        def write(stage: Stage) -> Written:
+            stage.progress = Progress(context.log.info, name)
+            return self.write(build.content(), stage)
+
+        commit = self.storage.artifacts.commit(location, recipe, write, force=builds.force)
+        seconds = time.monotonic() - started
+        if commit.fresh:
+            context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)
+        else:
+            context.log.info("%s: unchanged, skipped", name)
+        return _metadata(commit, seconds) | self.describe(location, commit.manifest)
+
+    def _location(self, asset_key: dg.AssetKey, partition: str) -> Location:
+        return self.storage.artifacts.location(*self.parts(asset_key, partition), folder=self.folder)
+
+
+def _ordered(definition: dg.PartitionsDefinition[Any], keys: Iterable[str], instance: dg.DagsterInstance) -> list[str]:
+    """Dagster hands keys over in set order, another one in every process: put them into the definition's."""
+    wanted = set(keys)
+    if len(wanted) == 1:
+        return list(wanted)
+    return [key for key in definition.get_partition_keys(dynamic_partitions_store=instance) if key in wanted]
+
+
+def _record_finished(context: dg.OutputContext, finished: Mapping[str, Metadata]) -> None:
+    """Dagster records no partition of a run that fails; what is committed is recorded here."""
+    for key, metadata in finished.items():
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata))
+
+
+def _failure(asset: str, failed: Mapping[str, ImgassetsError], total: int) -> dg.Failure:
+    errors = list(failed.items())
+    text = f"{asset}/{errors[0][0]}: {errors[0][1]}"
+    if total > 1:
+        text = f"{len(failed)} of {total} partitions failed. {text}"
+    return dg.Failure(
+        description=text if len(text) <= LIMIT else text[: LIMIT - 1] + "…",
+        metadata={key: str(error) for key, error in errors},
+        allow_retries=not all(isinstance(error, BadInput) for error in failed.values()),
+    )
+
+
+def _metadata(commit: Commit, seconds: float) -> Metadata:
+    manifest = commit.manifest
+    metadata: Metadata = {
+        "path": dg.MetadataValue.path(str(commit.location.path)),
+        "bytes": manifest.total_bytes,
+        "files": len(manifest.files),
+        "checksum": manifest.checksum,
+        "state": "built" if commit.fresh else "unchanged, skipped",
+        "seconds": round(seconds, 3),
+    }
+    if commit.fresh:
+        metadata["MB/s"] = round(manifest.total_bytes / 1e6 / max(seconds, 1e-6), 1)
+    if manifest.exceptions:
+        metadata["exceptions"] = len(manifest.exceptions)
+    for name, value in manifest.facts.items():
+        metadata["dagster/row_count" if name == "rows" else name] = value
+    return metadata

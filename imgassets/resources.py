@@ -1,0 +1,60 @@
+"""Where raw inputs, artifacts and the platform's own notes lie."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from imgassets.commit import Store
+from imgassets.errors import BadInput
+
+
+def dagster_home() -> Path:
+    """`$DAGSTER_HOME`, or the `dagster_home` folder of the checkout this package runs from.
+
+    Raises:
+        BadInput: neither exists.
+    """
+    if home := os.environ.get("DAGSTER_HOME"):
+        return Path(home)
+    checkout = Path(__file__).parents[1] / "dagster_home"
+    if checkout.is_dir():
+        return checkout
+    raise BadInput("DAGSTER_HOME is not set: `make .venv` writes it into .env, or export an absolute path.")
+
+
+def _home(name: str) -> str:
+    return str(dagster_home() / name)
+
+
+class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The roots of raw inputs and artifacts, and the folder of locks and remembered checksums."""
+
+    raw: str = Field(
+        default_factory=lambda: os.environ.get("IMGASSETS_RAW") or _home("raw"),
+        description="Folder of raw inputs, only ever read. Default: $IMGASSETS_RAW, else $DAGSTER_HOME/raw.",
+    )
+    store: str = Field(
+        default_factory=lambda: os.environ.get("IMGASSETS_STORE") or _home("store"),
+        description="Folder of artifacts. Default: $IMGASSETS_STORE, else $DAGSTER_HOME/store.",
+    )
+    state: str = Field(
+        default_factory=lambda: _home("imgassets"),
+        description="Folder of locks and remembered checksums, on a local disk. Default: $DAGSTER_HOME/imgassets.",
+    )
+
+    @property
+    def raw_root(self) -> Path:
+        """Folder of raw inputs."""
+        return Path(self.raw)
+
+    @property
+    def artifacts(self) -> Store:
+        """The store of artifacts."""
+        return Store(Path(self.store), Path(self.state))
+
+    def raw_checksums(self, *paths: Path) -> dict[str, str]:
+        """XXH3-128 of raw files, by their path below the raw root: what a recipe lists as inputs."""
+        checksums = self.artifacts.checksums
+        return {path.relative_to(self.raw_root).as_posix(): checksums.of(path) for path in paths}

@@ -1,0 +1,194 @@
+"""Whole or not at all, proven unchanged, one writer: what `Store.commit` promises."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imgassets.commit import Location, Recipe, Stage, Store, Written
+from imgassets.errors import BadInput, MissingUpstream, StoreError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store", tmp_path / "state")
+
+
+def recipe(**config: object) -> Recipe:
+    return Recipe("demo/numbers", "one", {"raw.bin": "0" * 32}, config, "raw/1", "1")
+
+
+def writer(*texts: str, name: str = "part-{}.txt") -> Callable[[Stage], Written]:
+    def write(stage: Stage) -> Written:
+        for i, text in enumerate(texts):
+            with stage.create(name.format(i)) as sink:
+                sink.write(text.encode())
+        return Written({"rows": len(texts)})
+
+    return write
+
+
+def tree(root: Path) -> dict[str, tuple[int, bytes]]:
+    """Every path below `root` with its time and content: what "nothing was touched" is judged by."""
+    return {
+        str(p.relative_to(root)): (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
+        for p in sorted(root.rglob("*"))
+    }
+
+
+def folder(store: Store) -> Location:
+    return store.location("demo", "numbers", "one", folder=True)
+
+
+def test_a_folder_is_published_with_a_manifest_that_describes_it(store: Store) -> None:
+    commit = store.commit(folder(store), recipe(), writer("a", "bc"))
+    assert commit.fresh
+    assert sorted(p.name for p in commit.location.path.iterdir()) == [".imgassets.json", "part-0.txt", "part-1.txt"]
+    document = json.loads(commit.location.manifest.read_bytes())
+    assert [(f["name"], f["bytes"]) for f in document["files"]] == [("part-0.txt", 1), ("part-1.txt", 2)]
+    assert document["facts"] == {"rows": 2}
+    assert store.verify(commit.location) == commit.manifest
+    assert not commit.location.stage.exists()
+
+
+def test_a_file_lies_under_its_own_name_and_its_manifest_is_out_of_the_way(store: Store) -> None:
+    location = store.location("demo", "shards", "x.tar", folder=False)
+    for text in ("old", "new!"):
+        store.commit(location, recipe(v=text), writer(text, name="x.tar"))
+        assert location.path.read_text() == text
+        assert location.manifest == location.path.parent / ".imgassets" / "x.tar.json"
+        store.verify(location)
+    assert sorted(p.name for p in location.path.parent.iterdir()) == [".imgassets", "x.tar"]
+
+
+def test_an_unchanged_rerun_touches_nothing(store: Store) -> None:
+    store.commit(folder(store), recipe(), writer("a", "b"))
+    before = tree(store.root)
+
+    def fail(stage: Stage) -> Written:
+        raise AssertionError("the writer was called")
+
+    assert not store.commit(folder(store), recipe(), fail).fresh
+    assert tree(store.root) == before
+
+
+@pytest.mark.parametrize("damage", ["bytes", "size", "missing", "manifest", "no manifest"])
+def test_done_means_proven(store: Store, damage: str) -> None:
+    location = store.commit(folder(store), recipe(), writer("abc", "def")).location
+    victim = location.path / "part-1.txt"
+    match damage:
+        case "bytes":
+            victim.write_text("dex")
+        case "size":
+            victim.write_text("de")
+        case "missing":
+            victim.unlink()
+        case "manifest":
+            location.manifest.write_text("{}")
+        case "no manifest":
+            location.manifest.unlink()
+    with pytest.raises((StoreError, MissingUpstream)):
+        store.verify(location)
+    commit = store.commit(location, recipe(), writer("abc", "def"))
+    assert commit.fresh
+    assert victim.read_text() == "def"
+
+
+def test_force_and_a_changed_recipe_rebuild(store: Store) -> None:
+    store.commit(folder(store), recipe(size=1), writer("a"))
+    assert store.commit(folder(store), recipe(size=1), writer("a"), force=True).fresh
+    assert store.commit(folder(store), recipe(size=2), writer("a", "b")).fresh
+    assert len(list(folder(store).path.glob("part-*"))) == 2
+
+
+def test_a_handled_error_leaves_nothing_new(store: Store) -> None:
+    def write(stage: Stage) -> Written:
+        with stage.create("sub/a.txt") as sink:
+            sink.write(b"a")
+        raise BadInput("no.npz is bad.")
+
+    store.root.mkdir()
+    with pytest.raises(BadInput):
+        store.commit(folder(store), recipe(), write)
+    assert list(store.root.iterdir()) == []
+    store.commit(folder(store), recipe(), writer("old"))
+    before = tree(store.root)
+    with pytest.raises(BadInput):
+        store.commit(folder(store), recipe(v=2), write)
+    assert {k: v[1] for k, v in tree(store.root).items()} == {k: v[1] for k, v in before.items()}
+
+
+def test_a_killed_attempt_is_taken_up_where_it_stopped(store: Store) -> None:
+    def killed() -> None:
+        def write(stage: Stage) -> Written:
+            for i in range(2):
+                with stage.create(f"part-{i}.txt") as sink:
+                    sink.write(b"x" * 10)
+            with stage.create("part-2.txt") as sink:
+                sink.write(b"y" * 1_000_000)
+                os._exit(9)
+
+        store.commit(folder(store), recipe(), write)
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    with pytest.raises(MissingUpstream):
+        store.manifest(folder(store))
+    (folder(store).stage / "files" / "part-1.txt").write_bytes(b"x" * 9 + b"!")  # the disk lied
+    written = []
+
+    def write(stage: Stage) -> Written:
+        for i in range(3):
+            if not stage.finished(f"part-{i}.txt"):
+                with stage.create(f"part-{i}.txt") as sink:
+                    sink.write(b"x" * 10)
+                written.append(i)
+        return Written()
+
+    store.commit(folder(store), recipe(), write)
+    assert written == [1, 2]
+    store.verify(folder(store))
+    assert sorted(p.name for p in folder(store).path.parent.iterdir()) == ["one"]
+
+
+def test_a_second_writer_is_told_who_the_first_one_is(store: Store) -> None:
+    def write(stage: Stage) -> Written:
+        with pytest.raises(StoreError, match=f"being written by process {os.getpid()} on"):
+            store.commit(folder(store), recipe(), writer("b"))
+        return writer("a")(stage)
+
+    assert store.commit(folder(store), recipe(), write).fresh
+
+
+def test_too_little_space_is_said_beforehand(store: Store) -> None:
+    def write(stage: Stage) -> Written:
+        stage.need(1 << 60)
+        raise AssertionError
+
+    with pytest.raises(StoreError, match=r"needs 1073741824\.0 GiB, .* free at"):
+        store.commit(folder(store), recipe(), write)
+
+
+@pytest.mark.parametrize("part", ["..", ".", "", "a/b", "../x", "/etc", ".hidden", "a\0b", "a\nb", "x" * 201, "a\\b"])
+def test_no_partition_key_leaves_the_root(store: Store, part: str) -> None:
+    with pytest.raises(BadInput):
+        store.location("demo", part, folder=True)
+
+
+@pytest.mark.parametrize("part", ["train-00000-of-01024", "año", "日本", "a b", "x|y:*?", "-dash", "con", "100%"])
+def test_unusual_but_safe_names_work(store: Store, part: str) -> None:
+    location = store.location("demo", part, folder=True)
+    store.commit(location, recipe(), writer("a"))
+    assert (location.path / "part-0.txt").read_text() == "a"
+
+
+def test_files_cannot_leave_the_artifact(store: Store) -> None:
+    with pytest.raises(BadInput):
+        store.commit(folder(store), recipe(), writer("a", name="../{}"))
