@@ -134,7 +134,7 @@ class NetworkConfig:
         return entry.cout, entry.resolution, entry.resolution
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
-        """The layers in the order of computation; `BadInput` names an unknown or repeated one, or says none was given."""
+        """The layers in the order of computation; `BadInput` if one is unknown or repeated, or none is given."""
         asked = list(layers)
         for layer in asked:
             if layer not in self.layers:
@@ -155,11 +155,13 @@ class NetworkConfig:
         """Read the keys of a published configuration; `BadInput` names one that is unknown or not implemented."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known - _TRAINING_ONLY - set(_FIXED)):
-            raise BadInput(f"{where}: unknown key {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}")
+            raise BadInput(
+                f"{where}: unknown key {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}"
+            )
         for key, only in _FIXED.items():
             if values.get(key, only) != only:
                 raise BadInput(f"{where}: {key}={values[key]!r} is not implemented, only {only!r}")
-        chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        chosen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
         try:
             return cls(**chosen)
         except TypeError as error:

@@ -80,7 +80,8 @@ class Block(nn.Module):
         """Self-attention over the pixels; the channels of `qkv` are ordered head, channel, then q, k, v."""
         b, c, height, width = x.shape
         qkv = self.qkv(self.norm2(x)).reshape(b, self.heads, c // self.heads, 3, height * width)
-        q, k, v = (part.transpose(-1, -2) for part in qkv.unbind(3))
+        # the fused kernels want each of q, k, v with a pixel's numbers side by side; else they fall back to a slow one
+        q, k, v = qkv.permute(3, 0, 1, 4, 2).contiguous()
         a = F.scaled_dot_product_attention(q, k, v)
         y: Tensor = self.proj(a.transpose(-1, -2).reshape(b, c, height, width))
         return y
@@ -151,8 +152,8 @@ class Denoiser(nn.Module):
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Run the network up to the deepest thing asked for.
 
-        `x` (B, 3, H, W) float32 is the noisy image, `sigma` (B,) or () float32 > 0 its noise level, `onehot` (B, labels)
-        the class (None: no class). Returns the outputs of `layers`, in the network's dtype, shaped as
+        `x` (B, 3, H, W) float32 is the noisy image, `sigma` (B,) or () float32 > 0 its noise level, `onehot`
+        (B, labels) the class (None: no class). Returns the outputs of `layers`, in the network's dtype, shaped as
         `NetworkConfig.layer_shape` says, and, if `output`, the denoised image (B, 3, H, W) float32.
         """
         data = self.config.sigma_data
