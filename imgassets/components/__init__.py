@@ -1,0 +1,5 @@
+"""What a dataset's YAML file can ask for."""
+
+from imgassets.components.npz_images import NpzImages
+
+__all__ = ["NpzImages"]

@@ -1,0 +1,29 @@
+"""The one entry point: every dataset under `defs/`, and the resources its assets use."""
+
+import warnings
+from pathlib import Path
+
+import dagster as dg
+
+# backfill policies, partitioned checks and components are used knowingly; Dagster's version is pinned
+for _category in (dg.BetaWarning, dg.PreviewWarning):
+    warnings.filterwarnings("ignore", category=_category)
+
+from imgassets.io.arrays import ArraysIOManager  # noqa: E402
+from imgassets.io.index import IndexIOManager  # noqa: E402
+from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
+from imgassets.resources import Storage  # noqa: E402
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """All datasets."""
+    storage = Storage()
+    resources = {
+        "storage": storage,
+        "index_io": IndexIOManager(storage=storage),
+        "arrays_io": ArraysIOManager(storage=storage),
+        "systemds_io": SystemDSIOManager(storage=storage),
+    }
+    datasets = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")
+    return dg.Definitions.merge(datasets, dg.Definitions(resources=resources, executor=dg.in_process_executor))

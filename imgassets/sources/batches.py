@@ -1,0 +1,82 @@
+"""Which files the batches of a dataset are, and where each one's rows begin in its split."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from imgassets.errors import BadInput
+from imgassets.sources.imagenet_npz import open_batch
+
+_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")
+
+
+def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
+    """Sort key under which batch_2 comes before batch_10; names that differ only in leading zeros keep text order."""
+    parts = re.split(r"([0-9]+)", name)
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
+
+
+def find_batches(folder: str | os.PathLike[str], names: Iterable[str]) -> dict[str, Path]:
+    """The file `<name>.npz` of every declared batch, in natural order of the names; other files are no matter.
+
+    Raises BadInput if the folder has no NPZ file at all, or names the declared ones it lacks.
+    """
+    folder = Path(folder)
+    declared = sorted(set(names), key=natural_key)
+    if not declared:
+        raise BadInput(f"No batches are declared for {folder}; name at least one, such as train_data_batch_1")
+    for name in declared:
+        if not _NAME.fullmatch(name):
+            raise BadInput(f"{name!r} cannot be the name of a batch: letters, digits and . _ - only, no dot in front")
+    try:
+        found = {entry.name for entry in os.scandir(folder) if entry.name.endswith(".npz")}
+    except OSError as error:
+        found, why = set(), f" ({error.strerror})"
+    else:
+        why = ""
+    if not found:
+        raise BadInput(
+            f"No NPZ files found in {folder}{why}: expected {_listed(declared)}; put the ImageNet batches there "
+            "or set IMGASSETS_RAW to the folder that holds this one"
+        )
+    missing = [name for name in declared if f"{name}.npz" not in found]
+    if missing:
+        raise BadInput(
+            f"{folder} lacks {_listed(missing)}, declared by the dataset; "
+            "put it there or take it out of the dataset's batches"
+        )
+    return {name: folder / f"{name}.npz" for name in declared}
+
+
+def batch_offsets(
+    folder: str | os.PathLike[str], names: Iterable[str], *, resolution: int = 64, last: str | None = None
+) -> dict[str, int]:
+    """Index, within the split whose batches are `names`, of each batch's first row: the rows of those before it.
+
+    Only headers are read, and only those of batches before `last` (default: the last one in natural order); what is
+    missing or unreadable from `last` on does not matter. Raises BadInput naming the earlier batch that cannot be read.
+    """
+    ordered = sorted(set(names), key=natural_key)
+    if last is not None and last not in ordered:
+        raise BadInput(f"{last} is none of the batches of {folder}: {_listed(ordered)}")
+    offsets, total = {}, 0
+    for name in ordered:
+        offsets[name] = total
+        if name == (last or ordered[-1]):
+            break
+        try:
+            total += open_batch(find_batches(folder, [name])[name], resolution=resolution).rows
+        except BadInput as error:
+            raise BadInput(
+                f"{name}.npz cannot be read, so the global index of the batches after it"
+                f"{f', {last},' if last else ''} is unknown: {error}"
+            ) from error
+    return offsets
+
+
+def _listed(names: list[str]) -> str:
+    files = [f"{name}.npz" for name in names]
+    return ", ".join(files) if len(files) <= 4 else f"{files[0]}, {files[1]}, … {files[-1]} ({len(files)} files)"
