@@ -74,27 +74,26 @@ def resize_image(image: NDArray[Any], size: int, how: Resize, where: str) -> Ima
 
 
 def fit_planar(images: Images, size: int, enlarge: str | None, where: str) -> Images:
-    """(B, 3, S, S) uint8 of an NPZ batch -> (B, 3, size, size): larger by the box filter, smaller by the one named.
+    """(B, 3, S, S) uint8 of an NPZ batch -> (B, 3, size, size): larger ones reduced by the box filter, as the scripts
+    that made these data sets do; smaller ones enlarged by the filter named.
 
-    The mean of each square of pixels is rounded half up. Raises `BadInput` for another shape, a side that is no
-    multiple or divisor of `size`, and where images must be enlarged but no filter was named.
+    Raises `BadInput` for another shape, a side that is no multiple or divisor of `size`, and where images must be
+    enlarged but no filter was named.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise BadInput(f"{where}: uint8 (N, 3, S, S) was expected, found {images.dtype} {list(images.shape)}")
     side = images.shape[2]
     if side == size:
         return images
-    if side > size and side % size == 0:
-        k = side // size
-        total = images.reshape(len(images), 3, size, k, size, k).sum(axis=(3, 5), dtype=np.uint32)
-        reduced: Images = ((total + k * k // 2) // (k * k)).astype(np.uint8)
-        return reduced
-    if side < size and size % side == 0:
-        if enlarge not in ENLARGE:
-            raise BadInput(
-                f"{where}: images of {side} pixels must be enlarged to {size}; name the filter in `enlarge`: "
-                f"{', '.join(ENLARGE)}"
-            )
-        enlarged = [_pillow(image.transpose(1, 2, 0), size, enlarge) for image in images]
-        return np.stack(enlarged).transpose(0, 3, 1, 2) if enlarged else np.empty((0, 3, size, size), np.uint8)
-    raise BadInput(f"{where}: images of {side} pixels; {size}, or a multiple or divisor of it, was expected")
+    if side % size and size % side:
+        raise BadInput(f"{where}: images of {side} pixels; {size}, or a multiple or divisor of it, was expected")
+    if side < size and enlarge not in ENLARGE:
+        raise BadInput(
+            f"{where}: images of {side} pixels must be enlarged to {size}; name the filter in `enlarge`: "
+            f"{', '.join(ENLARGE)}"
+        )
+    name = "box" if side > size else str(enlarge)
+    fitted = np.empty((len(images), 3, size, size), np.uint8)
+    for image, place in zip(images, fitted, strict=True):
+        place[:] = _pillow(image.transpose(1, 2, 0), size, name).transpose(2, 0, 1)
+    return fitted

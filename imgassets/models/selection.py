@@ -88,7 +88,7 @@ def _balance(classes: Index, order: Index, rule: Selection) -> Index:
         mine = np.flatnonzero(classes[order] == c)
         rank[mine] = np.arange(len(mine))
         counts[i] = len(mine)
-    least = int(counts.min(initial=0))
+    least = int(counts.min()) if len(counts) else 0
     each, extra = (least, 0) if rule.num_samples is None else divmod(rule.num_samples, max(len(present), 1))
     if least < each or np.count_nonzero(counts > each) < extra:
         rarest = present[counts.argmin()]
