@@ -2,7 +2,8 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -15,6 +16,9 @@ from imgassets.progress import Progress
 from imgassets.resources import Storage
 
 Metadata = dict[str, Any]
+
+on_partition: ContextVar[Callable[[str], None] | None] = ContextVar("on_partition", default=None)
+"""Told of every partition that is done with, made or failed, while a run goes on in this process: a progress bar."""
 
 
 class BuildConfig(dg.Config):
@@ -80,6 +84,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
                 except ImgassetsError as error:
                     failed[key] = error
                     context.log.error("%s/%s: %s", context.asset_key.to_user_string(), key, error)
+                if observer := on_partition.get():
+                    observer(key)
         except BaseException:
             _record_finished(context, finished)
             raise

@@ -1,0 +1,126 @@
+"""Many partitions in few runs, in this process: what Dagster's own command line refuses for multi-run assets."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from imgassets.errors import ImgassetsError
+from imgassets.io.base import on_partition
+from imgassets.operations.graph import Asset, definitions
+
+
+@dataclass
+class Outcome:
+    """What became of one asset's partitions."""
+
+    asset: str
+    built: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why, by partition."""
+    failed_checks: dict[str, str] = field(default_factory=dict)
+    """What was found, by name of the check and partition."""
+
+
+def backfill(
+    asset: Asset,
+    partitions: Sequence[str],
+    instance: dg.DagsterInstance,
+    *,
+    config: Mapping[str, Any] | None = None,
+    log_level: str = "CRITICAL",
+    observe: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Materialize `partitions` of an asset in as few runs as its backfill policy allows, recorded in `instance`.
+
+    A run covers neighbours only, as Dagster's ranges do. A partition that fails keeps no other from being made.
+
+    Args:
+        config: run configuration of the asset, e.g. `{"force": True}`.
+        log_level: least important lines that the runs print.
+        observe: told of every partition that is done with.
+    """
+    outcome = Outcome(asset.name)
+    job = definitions().resolve_implicit_global_asset_job_def()
+    run_config = {
+        "loggers": {"console": {"config": {"log_level": log_level}}},
+        "ops": {"__".join(asset.key.path): {"config": dict(config or {})}},
+    }
+    token = on_partition.set(observe)
+    try:
+        for run in _runs(partitions, asset.keys(instance), asset.run_size):
+            tags = {"dagster/asset_partition_range_start": run[0], "dagster/asset_partition_range_end": run[-1]}
+            result = job.execute_in_process(
+                run_config=run_config,
+                instance=instance,
+                asset_selection=[asset.key],
+                partition_key=run[0] if len(run) == 1 else None,
+                tags=tags if len(run) > 1 else None,
+                raise_on_error=False,
+            )
+            _collect(outcome, run, result)
+    finally:
+        on_partition.reset(token)
+    return outcome
+
+
+def missing(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
+    """Partitions that are not in the store, or that Dagster has no record of."""
+    recorded = instance.get_materialized_partitions(asset.key)
+    return [key for key in asset.keys(instance) if key not in recorded or not _exists(asset, key)]
+
+
+def accepts(asset: Asset, config: Mapping[str, Any]) -> bool:
+    """Whether the asset's run configuration has all of these settings."""
+    schema: Any = definitions().resolve_assets_def(asset.key).op.config_schema.as_field().config_type
+    return set(config) <= set(schema.fields)
+
+
+def _exists(asset: Asset, partition: str) -> bool:
+    try:
+        asset.artifact(partition).manifest  # noqa: B018
+    except ImgassetsError:
+        return False
+    return True
+
+
+def _runs(partitions: Sequence[str], every: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Runs of neighbours among `every`, of at most `size`."""
+    wanted, run = set(partitions), list[str]()
+    for key in every:
+        if run and (key not in wanted or len(run) == size):
+            yield run
+            run = []
+        if key in wanted:
+            run.append(key)
+    if run:
+        yield run
+
+
+def _collect(outcome: Outcome, run: Sequence[str], result: dg.ExecuteInProcessResult) -> None:
+    states = {
+        str(event.partition): event.step_materialization_data.materialization.metadata["state"].value
+        for event in result.all_events
+        if event.is_step_materialization
+    }
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    reasons = {
+        key: str(value.value)
+        for failure in failures
+        if failure.user_failure_data
+        for key, value in failure.user_failure_data.metadata.items()
+    }
+    unexpected = failures[0].error_display_string.splitlines()[0] if failures else "the run ended early"
+    for key in run:
+        if key not in states:
+            outcome.failed[key] = reasons.get(key, unexpected)
+        elif states[key] == "built":
+            outcome.built.append(key)
+        else:
+            outcome.unchanged.append(key)
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed and (evaluation.partition or len(run) == 1):
+            name = f"{evaluation.check_name} of {evaluation.partition or run[0]}"
+            outcome.failed_checks[name] = f"{evaluation.severity.value.lower()}: {evaluation.description or 'failed'}"

@@ -1,0 +1,11 @@
+"""A small `$IMGASSETS_RAW` that is made, not downloaded: every kind of input, free of any licence, always the same."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from imgassets.sample_data import imagenet64
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "imagenet64": imagenet64.write,
+}
+"""By dataset: writes its raw inputs below a folder."""
