@@ -9,10 +9,12 @@ import dagster as dg
 for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category)
 
+from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager  # noqa: E402
 from imgassets.io.arrays import ArraysIOManager  # noqa: E402
+from imgassets.io.embedding import EmbeddingIOManager  # noqa: E402
 from imgassets.io.index import IndexIOManager  # noqa: E402
 from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
-from imgassets.resources import Storage  # noqa: E402
+from imgassets.resources import Device, Storage  # noqa: E402
 
 
 @dg.definitions
@@ -23,6 +25,10 @@ def defs() -> dg.Definitions:
         "storage": storage,
         "index_io": IndexIOManager(storage=storage),
         "arrays_io": ArraysIOManager(storage=storage),
+        "device": Device(),
+        "activations_io": ActivationsIOManager(storage=storage),
+        "reconstructions_io": ReconstructionsIOManager(storage=storage),
+        "embedding_io": EmbeddingIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
     }
     datasets = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")

@@ -79,6 +79,7 @@ class Extractor:
         source: the settings' input mode, or `noise`.
         layers: in the order of computation; may be empty if `image` is wanted.
         image: whether to run to the end and return the denoised image.
+        most: most samples computed at once, if fewer than a batch has.
     """
 
     def __init__(
@@ -90,11 +91,12 @@ class Extractor:
         source: Source | None = None,
         layers: tuple[str, ...] = (),
         image: bool = False,
+        most: int | None = None,
     ) -> None:
         self.network, self.device, self.settings = network, device, settings
         self.source: Source = source or settings.input_mode
         self.layers, self.image = layers, image
-        self.most = settings.batch_size
+        self.most = max(1, min(most or settings.batch_size, settings.batch_size))
         """Samples computed at once: halved when memory runs out. What is written together stays together."""
 
     def __call__(self, batches: Iterable[Samples]) -> Iterator[Outputs]:

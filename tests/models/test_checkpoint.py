@@ -23,7 +23,9 @@ def refused(path: Path) -> str:
     return message
 
 
-@pytest.mark.parametrize("name", ["a.pth", "a.bin", "a.safetensors", "folder/pytorch_model.bin", "folder/model.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["a.pth", "a.bin", "a.safetensors", "folder/pytorch_model.bin", "folder/model.safetensors"]
+)
 def test_every_kind_of_file_loads(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
@@ -79,9 +81,7 @@ def reshape(weights: State) -> State:
     ],
     ids=["missing", "unexpected", "shape", "nan", "filter", "not a tensor", "tensor", "empty dict"],
 )
-def test_weights_that_do_not_fit_are_named(
-    tmp_path: Path, change: Callable[[State], object], expected: str
-) -> None:
+def test_weights_that_do_not_fit_are_named(tmp_path: Path, change: Callable[[State], object], expected: str) -> None:
     torch.save(change(state(TINY)), tmp_path / "a.pth")
     assert expected in refused(tmp_path / "a.pth")
 

@@ -10,7 +10,7 @@ from imgassets.models.config import NetworkConfig
 from imgassets.models.edm import Denoiser, parameter_count
 from tests.models.networks import SMALL, network, uniform, weight
 
-PUBLISHED = """
+TABLE = """
 encoder_block_0 2.140356e+02 -1.331046e-02  encoder_block_1 3.725852e+02 1.139476e-01
 encoder_block_2 1.870428e+02 1.140431e-01   encoder_block_3 3.607382e+02 -7.767447e-02
 encoder_block_4 1.984481e+02 -1.450689e-01  encoder_block_5 3.261022e+02 -1.426623e-01
@@ -22,7 +22,8 @@ decoder_block_6 4.067456e+02 -2.861732e-01  decoder_block_7 8.827508e+02 -2.6030
 decoder_block_8 6.240341e+02 1.549758e-01   decoder_block_9 6.257597e+02 1.095845e-01
 decoder_block_10 1.352555e+03 2.774351e-02  decoder_block_11 9.134136e+02 -2.137104e-01
 decoder_block_12 7.198522e+02 -3.233939e-02 output 2.364421e+01 4.468450e-02
-""".split()
+"""
+PUBLISHED = TABLE.split()
 EXPECTED = {PUBLISHED[i]: (float(PUBLISHED[i + 1]), float(PUBLISHED[i + 2])) for i in range(0, len(PUBLISHED), 3)}
 """L2 norm and mean of each layer of the small network for one image, computed by another implementation in float32."""
 

@@ -89,7 +89,9 @@ def test_noise_is_normal_and_keyed_by_seed_and_sample() -> None:
 
 def test_input_modes_differ_and_class_can_be_left_out() -> None:
     seen = [
-        joined(run(Extraction(batch_size=12, conditioning_sigma=0.5, input_mode=mode, class_conditioning=told)), "midblock")
+        joined(
+            run(Extraction(batch_size=12, conditioning_sigma=0.5, input_mode=mode, class_conditioning=told)), "midblock"
+        )
         for mode in ("dmd2", "clean", "noised")
         for told in (True, False)
     ]
@@ -112,7 +114,7 @@ def test_float16_storage_rounds_and_refuses_what_it_cannot_hold() -> None:
     assert half.dtype == np.float16
     net = network(TINY)
     net.model.dec["8x8_in0"].conv1.bias.fill_(1e5)  # type: ignore[union-attr, operator]
-    with pytest.raises(BadInput, match="npz_sample_0: midblock reaches .*too large for float16|float16"):
+    with pytest.raises(BadInput, match="npz_sample_0: midblock reaches"):
         run(Extraction(batch_size=4, storage_dtype="float16"), net=net)
 
 
@@ -235,7 +237,7 @@ def test_settings_of_no_meaning_are_refused(wrong: dict[str, Any]) -> None:
 def test_devices_that_are_not_there_are_refused() -> None:
     assert choose_device(Compute(device="cpu")).type == "cpu"
     if not torch.cuda.is_available():
-        with pytest.raises(BadInput, match="this machine has .*cpu only"):
+        with pytest.raises(BadInput, match=r"this machine has .*cpu only"):
             choose_device(Compute(device="cuda"))
         with pytest.raises(BadInput, match="tf32"):
             choose_device(Compute(device="cpu", dtype="tf32"))

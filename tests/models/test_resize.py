@@ -76,12 +76,19 @@ def test_ones_own_function_by_name_or_itself() -> None:
         np.testing.assert_array_equal(got.transpose(1, 2, 0), 255 - image[:64, :64])
     with pytest.raises(BadInput, match=r"a.jpg: the resizing gave uint8 \[60, 60, 3\]"):
         resize_image(image, 64, lambda i, _: i[:60, :60], "a.jpg")
-    for name, message in (("lanczos", "choose"), ("os:nothing", "nothing"), ("no.such:f", "no"), ("os:sep", "no function")):
+    for name, message in (
+        ("lanczos", "choose"),
+        ("os:nothing", "nothing"),
+        ("no.such:f", "no"),
+        ("os:sep", "no function"),
+    ):
         with pytest.raises(BadInput, match=message):
             find_resize(name)
 
 
-@pytest.mark.parametrize("image", [np.zeros((70, 70), np.uint8), np.zeros((70, 70, 4), np.uint8), np.zeros((64, 64, 3))])
+@pytest.mark.parametrize(
+    "image", [np.zeros((70, 70), np.uint8), np.zeros((70, 70, 4), np.uint8), np.zeros((64, 64, 3))]
+)
 def test_images_of_another_mode_are_refused(image: np.ndarray) -> None:
-    with pytest.raises(BadInput, match="a.jpg: an RGB image of 8 bits"):
+    with pytest.raises(BadInput, match=r"a.jpg: an RGB image of 8 bits"):
         resize_image(image, 64, find_resize("lanczos_stretch"), "a.jpg")
