@@ -1,13 +1,14 @@
 # Only python3.11 or newer and make are assumed. Everything is installed into .venv.
 
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(if $(shell command -v $(p)),$(p))))
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
 .PHONY: run ui test lint faults bench clean
 
 # dev tools too; .env gives Dagster's commands DAGSTER_HOME
 .venv: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("imgassets needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	@test -n '$(PYTHON)' || { echo 'imgassets needs Python 3.11 or newer: none was found'; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'

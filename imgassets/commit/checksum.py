@@ -6,17 +6,29 @@ need not be: whoever can forge a file of the store can forge its manifest too.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import xxhash
 
 from imgassets.errors import BadInput
 
+log = logging.getLogger(__name__)
+
 CHUNK = 1 << 20
+
+TICK = 20_000_000
+"""Nanoseconds in which a file can change twice and keep its time: the clock that stamps files ticks every 1 to 10 ms."""
+
+DAMAGED = {11, 26}
+"""`SQLITE_CORRUPT` and `SQLITE_NOTADB`."""
+
+Key = tuple[bytes, int, int, int]
 
 
 def xxh3_128(path: Path) -> str:
@@ -40,35 +52,62 @@ class Checksums:
     """Checksums remembered by (path, size, mtime, inode) in one SQLite file.
 
     A file whose size, time or inode has changed is read again. The memory is only a memory: deleting it
-    costs time and nothing else, so it is written without waiting for the disk.
+    costs time and nothing else, so it is written without waiting for the disk, and where it cannot be used the
+    files are read.
     """
 
     def __init__(self, database: Path) -> None:
         self._database = database
 
     def of(self, path: Path) -> str:
-        """XXH3-128 of `path`, from memory where the file is known to be unchanged."""
+        """XXH3-128 of `path`, from memory where the file is known to be unchanged.
+
+        Raises:
+            BadInput: the file cannot be read.
+        """
         try:
             key = _key(path)
         except OSError as error:
             raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-        with self._connect() as db:
-            row = db.execute(
-                "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?", key
-            ).fetchone()
-        if row:
-            return str(row[0])
+        if (known := self._lookup(key)) is not None:
+            return known
         value = xxh3_128(path)
         self._store(key, value)
         return value
 
     def remember(self, path: Path, value: str) -> None:
         """Record a checksum that was computed while the file was written."""
-        self._store(_key(path), value)
+        try:
+            self._store(_key(path), value)
+        except OSError as error:
+            log.warning("The checksum of %s is not remembered: %s.", path, error)
 
-    def _store(self, key: tuple[str, int, int, int], value: str) -> None:
-        with self._connect() as db:
-            db.execute("REPLACE INTO checksums VALUES (?,?,?,?,?)", (*key, value))
+    def _lookup(self, key: Key) -> str | None:
+        try:
+            with self._connect() as db:
+                query = "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?"
+                row = db.execute(query, key).fetchone()
+        except (OSError, sqlite3.Error) as error:
+            self._doubt(error)
+            return None
+        return str(row[0]) if row else None
+
+    def _store(self, key: Key, value: str) -> None:
+        if abs(time.time_ns() - key[2]) < TICK:  # another change may still get the same time
+            return
+        try:
+            with self._connect() as db:
+                db.execute("REPLACE INTO checksums VALUES (?,?,?,?,?)", (*key, value))
+        except (OSError, sqlite3.Error) as error:
+            self._doubt(error)
+
+    def _doubt(self, error: Exception) -> None:
+        """Go on without the memory; one that a power cut has damaged is begun anew."""
+        log.warning("%s cannot be used (%s): files are read instead.", self._database, error)
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+            for name in (self._database, self._database.with_name(f"{self._database.name}-journal")):
+                with suppress(OSError):
+                    name.unlink()
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
@@ -77,11 +116,12 @@ class Checksums:
             db.execute("PRAGMA synchronous=OFF")
             db.execute(
                 "CREATE TABLE IF NOT EXISTS checksums"
-                " (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER, sum TEXT)"
+                " (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER, sum TEXT)"
             )
             yield db
 
 
-def _key(path: Path) -> tuple[str, int, int, int]:
+def _key(path: Path) -> Key:
     stat = os.stat(path)
-    return str(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino
+    # names need not be UTF-8, and inodes may have 64 bits where SQLite has 63
+    return os.fsencode(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino & (2**63 - 1)

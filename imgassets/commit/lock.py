@@ -6,8 +6,9 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,16 +19,17 @@ from imgassets.errors import StoreError
 
 @contextmanager
 def exclusive(path: Path, folder: Path) -> Iterator[None]:
-    """Hold the only right to write the artifact at `path`; the lock's file lies in `folder`.
+    """Hold the only right to write the artifact at `path`; the lock's file lies in `folder`, and stays there.
 
     `flock` ends with the last process that holds it, so a writer that was killed leaves nothing to wait for
-    and a writer that hangs cannot be robbed.
+    and a writer that hangs cannot be robbed. Processes it forked hold it too, for they may be writing still.
 
     Raises:
         StoreError: somebody else is writing it; names the owner.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{xxhash.xxh3_128_hexdigest(os.fsencode(path.absolute()))}.lock"
+    # one place has one lock, by whatever links it is reached
+    file = folder / f"{xxhash.xxh3_128_hexdigest(os.fsencode(path.parent.resolve() / path.name))}.lock"
     fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
@@ -43,14 +45,20 @@ def exclusive(path: Path, folder: Path) -> Iterator[None]:
         }
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps(owner).encode(), 0)
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # the next owner must not be mistaken for this one
+                os.ftruncate(fd, 0)
     finally:
-        os.close(fd)
+        with suppress(OSError):  # the lock goes with the process at the latest
+            os.close(fd)
 
 
 def _owner(fd: int) -> str:
-    try:
-        owner = json.loads(os.pread(fd, 4096, 0))
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (ValueError, KeyError):
-        return "another process"
+    for _ in range(10):
+        with suppress(ValueError, KeyError, TypeError, OSError):
+            owner = json.loads(os.pread(fd, 4096, 0))
+            return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+        time.sleep(0.01)  # it has the lock and is about to write its name
+    return "another process"

@@ -1,4 +1,4 @@
-"""Moving a finished artifact to its place in one step, with no moment in which neither version is there."""
+"""Moving what is finished to its place in one step, with no moment in which neither version is there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import errno
 import logging
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
+
+from imgassets.errors import StoreError
 
 log = logging.getLogger(__name__)
 
 RENAME_EXCHANGE = 2
 """`linux/fs.h`: swap two paths atomically."""
+
+
+class Unfinished(StoreError):
+    """A move failed, and putting things back failed too: nothing is lost, but the stage must stay for the next run."""
 
 
 def fsync_folder(path: Path) -> None:
@@ -26,40 +33,121 @@ def fsync_folder(path: Path) -> None:
 
 def fsync_tree(path: Path) -> None:
     """Make the names in a folder and in all folders below it durable, innermost first."""
-    for folder, _, _ in os.walk(path, topdown=False):
+    for folder, _, _ in os.walk(path, topdown=False, onerror=raise_it):
         fsync_folder(Path(folder))
+
+
+def raise_it(error: OSError) -> None:
+    """For `os.walk`, which passes over what it cannot read unless told otherwise."""
+    raise error
+
+
+def fsync_above(path: Path, root: Path) -> None:
+    """Make the names of `path` and of the folders above it durable, up to those that lie in `root`.
+
+    A folder that is there already may have been made a moment ago by another writer that has not synced it yet.
+    """
+    for folder in path.parents:
+        fsync_folder(folder)
+        if folder == root:
+            return
 
 
 def make_folders(path: Path) -> None:
     """Create `path` and its missing parents durably, also while others remove parents that are empty."""
-    try:
-        path.mkdir()
-    except FileExistsError:
-        if not path.is_dir():
-            raise
-    except FileNotFoundError:
-        make_folders(path.parent)
-        make_folders(path)
-    else:
-        fsync_folder(path.parent)
+    while True:
+        try:
+            path.mkdir()
+            fsync_folder(path.parent)
+        except FileExistsError:
+            if path.is_dir():
+                return
+            if os.path.lexists(path):
+                raise
+        except FileNotFoundError:
+            make_folders(path.parent)
+        else:
+            return
 
 
-def place_file(staged: Path, final: Path, staged_manifest: Path, manifest: Path) -> None:
-    """Put a file at `final`, then its manifest; an error in between puts the version before back."""
-    replaced = final.exists()
-    _swap(staged, final) if replaced else os.rename(staged, final)
+def remove_tree(path: Path) -> None:
+    """Remove a folder, a file or a link with all that is in it; it need not be there."""
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def place(*moves: tuple[Path, Path]) -> None:
+    """Put each staged file or folder at its final place, in this order, durably: all of them or, on an error, none.
+
+    What lay there before takes the place of what was staged.
+
+    Raises:
+        OSError: everything is as it was.
+        Unfinished: it could not be put back.
+    """
+    ours = [_identity(staged) for staged, _ in moves]
     try:
-        fsync_folder(final.parent)
-        os.replace(staged_manifest, manifest)
-    except BaseException:
-        _swap(staged, final) if replaced else os.rename(final, staged)
+        for staged, final in moves:
+            _put(staged, final)
+            fsync_folder(final.parent)
+    except BaseException as error:
+        try:
+            for (staged, final), identity in zip(reversed(moves), reversed(ours), strict=True):
+                _put_back(staged, final, identity)
+        except BaseException as again:
+            raise Unfinished(
+                f"{moves[0][1]} could not be put in place ({error}), and what was done could not be undone ({again}); "
+                f"nothing is lost: mend that and run again."
+            ) from error
         raise
-    fsync_folder(manifest.parent)
 
 
-def place_folder(staged: Path, final: Path) -> None:
-    """Put the folder `staged` at `final`; an older folder there takes the place of `staged`."""
-    _swap(staged, final) if final.exists() else os.rename(staged, final)
+def aside(final: Path) -> Path:
+    """Where the old version waits while a file system without exchange takes the new one."""
+    return final.with_name(f".{final.name}.old")
+
+
+def restore_aside(final: Path) -> None:
+    """Undo, or finish, a swap that died between setting aside and placing."""
+    old = aside(final)
+    if not os.path.lexists(old):
+        return
+    if not os.path.lexists(final):
+        os.rename(old, final)
+    fsync_folder(final.parent)
+    remove_tree(old)
+
+
+def _put(staged: Path, final: Path) -> None:
+    while True:
+        make_folders(final.parent)
+        try:
+            if os.path.lexists(final):
+                _swap(staged, final)
+            else:
+                os.rename(staged, final)
+        except FileNotFoundError:  # a writer that failed next door removed the folder while it was empty
+            if not os.path.lexists(staged):
+                raise
+        else:
+            return
+
+
+def _put_back(staged: Path, final: Path, ours: tuple[int, int]) -> None:
+    """Undo `_put`, however far it came: `ours` tells which is which, so that no interrupt comes at a wrong moment."""
+    if not final.parent.exists():
+        return
+    there = _identity(final) if os.path.lexists(final) else None
+    if there == ours:
+        if os.path.lexists(staged):
+            _swap(staged, final)
+        else:
+            os.rename(final, staged)
+    if os.path.lexists(aside(final)):
+        os.rename(aside(final), final)
     fsync_folder(final.parent)
 
 
@@ -80,25 +168,6 @@ def _swap(staged: Path, final: Path) -> None:
         os.rename(aside(final), staged)
 
 
-def aside(final: Path) -> Path:
-    """Where the old version waits while a file system without exchange takes the new one."""
-    return final.with_name(f".{final.name}.old")
-
-
-def restore_aside(final: Path) -> None:
-    """Undo, or finish, a swap that died between setting aside and placing."""
-    old = aside(final)
-    if not old.exists():
-        return
-    if not final.exists():
-        os.rename(old, final)
-    elif old.is_dir():
-        shutil.rmtree(old)
-    else:
-        old.unlink()
-    fsync_folder(final.parent)
-
-
 def _exchange(a: Path, b: Path) -> None:
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
@@ -107,3 +176,8 @@ def _exchange(a: Path, b: Path) -> None:
     if renameat2(here, os.fsencode(a), here, os.fsencode(b), RENAME_EXCHANGE) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), str(b))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = os.lstat(path)
+    return stat.st_dev, stat.st_ino

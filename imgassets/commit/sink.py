@@ -34,7 +34,10 @@ class Sink:
 
     def write(self, data: Buffer) -> int:
         """Append any contiguous buffer; returns its length in bytes."""
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        if not view.nbytes:  # an empty array cannot be cast
+            return 0
+        view = view.cast("B")
         if len(view) + len(self._pending) < GATHER:
             self._pending += view
         else:
@@ -82,3 +85,24 @@ class Sink:
                 self._observe(len(part))
             while part:
                 part = part[os.write(self._fd, part) :]
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a whole new file and wait until its bytes are on disk."""
+    sink = Sink(path)
+    try:
+        sink.write(data)
+        sink.close()
+    finally:
+        sink.abandon()
+
+
+def append_durably(path: Path, data: bytes) -> None:
+    """Add to a file that is there and wait until its bytes are on disk."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -14,10 +14,20 @@ from typing import Any
 from imgassets.commit.checksum import xxh3_128
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe
 from imgassets.commit.names import check_name
-from imgassets.commit.publish import fsync_folder, fsync_tree, make_folders, place_file, place_folder
-from imgassets.commit.sink import Sink
-from imgassets.errors import StoreError
+from imgassets.commit.publish import (
+    fsync_above,
+    fsync_folder,
+    fsync_tree,
+    make_folders,
+    place,
+    raise_it,
+    remove_tree,
+)
+from imgassets.commit.sink import Sink, append_durably, write_durably
+from imgassets.errors import BadInput, StoreError
 from imgassets.progress import Progress
+
+log = logging.getLogger(__name__)
 
 MANIFEST = ".imgassets.json"
 
@@ -40,6 +50,11 @@ class Location:
     def stage(self) -> Path:
         """The hidden sibling in which the next version is made."""
         return self.path.with_name(f".{self.path.name}.stage")
+
+    @property
+    def staged_manifest(self) -> Path:
+        """Of a file: the manifest that is about to take its place. A folder holds its manifest at any time."""
+        return self.stage / MANIFEST
 
     def file(self, name: str) -> Path:
         """Place of one of the artifact's files."""
@@ -65,14 +80,16 @@ class Stage:
 
     def open(self, *, resume: bool) -> None:
         """Take up what a killed attempt at the same recipe left, or begin anew."""
-        if resume:
-            self._records = self._proven_records()
+        self._records = self._proven_records() if resume else {}
         if self._records:
             self._remove_strays()
+            self.location.staged_manifest.unlink(missing_ok=True)
         else:
-            shutil.rmtree(self._root, ignore_errors=True)
+            remove_tree(self._root)
             make_folders(self._files)
-        self._write_journal()
+            write_durably(self._journal, json.dumps(self.recipe.fingerprint).encode())
+            fsync_folder(self._root)
+        fsync_above(self._root, self.location.root)
 
     def need(self, nbytes: int) -> None:
         """Check beforehand that `nbytes` more fit.
@@ -97,49 +114,66 @@ class Stage:
     @contextmanager
     def create(self, name: str) -> Iterator[Sink]:
         """A new file of the artifact, as a sink; durable and recorded on exit, gone on error."""
-        sink = Sink(self._path_for(name), self.progress)
+        path = self._path_for(name)
+        sink = Sink(path, self.progress)
         try:
             yield sink
+            sink.close()
         except BaseException:
             sink.abandon()
+            path.unlink(missing_ok=True)
             raise
-        sink.close()
         self._record(FileRecord(name, sink.tell(), sink.digest()))
 
     @contextmanager
     def adopt(self, name: str) -> Iterator[Path]:
         """A path for a library that insists on one; what is there on exit is checksummed, made durable and recorded."""
         path = self._path_for(name)
-        yield path
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        self._record(FileRecord(name, path.stat().st_size, xxh3_128(path)))
+            yield path
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            record = FileRecord(name, path.stat().st_size, xxh3_128(path))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        self._record(record)
 
     def publish(self, facts: Mapping[str, Any], exceptions: Sequence[Mapping[str, Any]]) -> Manifest:
-        """Move the files to their place, the manifest last; the version before stays whole until then."""
+        """Move the files to their place, the manifest last; the version before stays whole until then.
+
+        Raises:
+            StoreError: there is more or less than the one file this artifact is.
+            OSError: the version before is in place.
+            Unfinished: it could not be put back; the stage must stay.
+        """
         records = tuple(self._records[name] for name in sorted(self._records))
         manifest = Manifest(self.recipe, records, facts, tuple(exceptions))
         final = self.location
+        self._remove_strays()
         if final.folder:
-            _write_durably(self._files / MANIFEST, manifest.dump())
+            write_durably(self._files / MANIFEST, manifest.dump())
             fsync_tree(self._files)
-            place_folder(self._files, final.path)
+            place((self._files, final.path))
         else:
             if [record.name for record in records] != [final.path.name]:
                 raise StoreError(f"{final.path} is one file, but {len(records)} others were written for it.")
-            staged_manifest = self._root / MANIFEST
-            _write_durably(staged_manifest, manifest.dump())
-            make_folders(final.manifest.parent)
-            place_file(self._files / final.path.name, final.path, staged_manifest, final.manifest)
-        shutil.rmtree(self._root)
+            write_durably(final.staged_manifest, manifest.dump())
+            fsync_folder(self._root)
+            place((self._files / final.path.name, final.path), (final.staged_manifest, final.manifest))
+        try:
+            remove_tree(self._root)
+        except OSError as error:
+            log.warning("%s is in place; its stage is left for the next run to remove: %s", final.path, error)
         return manifest
 
     def discard(self) -> None:
         """Remove everything this attempt has made, and the folders above that are left empty."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        with suppress(OSError):  # the error that led here is the one to tell
+            remove_tree(self._root)
         folders = [self.location.manifest.parent, *self.location.path.parents]
         for folder in folders:
             if folder == self.location.root or folder == self.location.path:
@@ -158,15 +192,7 @@ class Stage:
 
     def _record(self, record: FileRecord) -> None:
         self._records[record.name] = record
-        with open(self._journal, "ab") as journal:
-            journal.write(json.dumps(asdict(record)).encode() + b"\n")
-            journal.flush()
-            os.fsync(journal.fileno())
-
-    def _write_journal(self) -> None:
-        lines = [json.dumps(self.recipe.fingerprint), *(json.dumps(asdict(r)) for r in self._records.values())]
-        _write_durably(self._journal, ("\n".join(lines) + "\n").encode())
-        fsync_folder(self._root)
+        append_durably(self._journal, b"\n" + json.dumps(asdict(record)).encode())
 
     def _proven_records(self) -> dict[str, FileRecord]:
         try:
@@ -177,7 +203,7 @@ class Stage:
             return {}
         records: dict[str, FileRecord] = {}
         for line in lines:
-            with suppress(ValueError, TypeError, OSError):  # a line that was cut off, a file that is gone
+            with suppress(ValueError, TypeError, OSError, BadInput):  # a line that was cut off, a file that is gone
                 record = FileRecord(**json.loads(line))
                 path = self._files / check_name(record.name)
                 records.pop(record.name, None)
@@ -186,11 +212,16 @@ class Stage:
         return records
 
     def _remove_strays(self) -> None:
-        for folder, _, names in os.walk(self._files):
-            for name in names:
-                path = Path(folder) / name
+        """Leave exactly the finished files: nothing that a kill cut off, or a library forgot, is published."""
+        for folder, folders, names in os.walk(self._files, topdown=False, onerror=raise_it):
+            for path in (Path(folder, name) for name in names):
                 if path.relative_to(self._files).as_posix() not in self._records:
                     path.unlink()
+            for path in (Path(folder, name) for name in folders):
+                if path.is_symlink():
+                    path.unlink()
+                elif not any(path.iterdir()):
+                    path.rmdir()
 
 
 def free_bytes(path: Path) -> int:
@@ -201,10 +232,3 @@ def free_bytes(path: Path) -> int:
 
 def _gib(nbytes: int) -> str:
     return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 / 10 else f"{nbytes / 2**20:.1f} MiB"
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from imgassets.commit import lock
 from imgassets.commit.checksum import Checksums, xxh3_128
-from imgassets.commit.manifest import Manifest, Recipe, load
+from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_part
-from imgassets.commit.publish import restore_aside
+from imgassets.commit.publish import Unfinished, fsync_folder, make_folders, remove_tree, restore_aside
 from imgassets.commit.stage import Location, Stage, free_bytes
-from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
+from imgassets.errors import BadInput, ImgassetsError, MissingUpstream, StoreError
 
 
 @dataclass(frozen=True)
@@ -59,35 +60,16 @@ class Store:
     def manifest(self, location: Location) -> Manifest:
         """The manifest of an artifact whose files are all there in full size.
 
+        It may be read while the artifact is published anew: the manifest is then that of the version before or of
+        the new one. The same holds for every single file that is opened by its path, which is never missing and
+        never torn. Several files opened one after the other are of one version if `manifest` says the same before
+        the first and after the last was opened.
+
         Raises:
             MissingUpstream: there is no such artifact.
-            StoreError: a file of it is missing or has another size, or the manifest is damaged.
+            StoreError: a file of it is missing, has another size or cannot be read, or the manifest is damaged.
         """
-        try:
-            manifest = load(location.manifest)
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingUpstream(f"{location.path} does not exist yet: materialize it first.") from None
-        for record in manifest.files:
-            path = location.file(record.name)
-            size = path.stat().st_size if path.is_file() else None
-            if size != record.bytes:
-                found = "is missing" if size is None else f"has {size} bytes"
-                raise StoreError(
-                    f"{path} {found}, its manifest says {record.bytes} bytes: materialize the partition again."
-                )
-        return manifest
-
-    def proven(self, location: Location, recipe: Recipe) -> Manifest | None:
-        """The manifest, if the artifact there was made by `recipe` and every file has its size and checksum."""
-        try:
-            manifest = self.manifest(location)
-        except (MissingUpstream, StoreError):
-            return None
-        checksums = self.checksums
-        good = manifest.recipe.fingerprint == recipe.fingerprint and all(
-            checksums.of(location.file(record.name)) == record.xxh3_128 for record in manifest.files
-        )
-        return manifest if good else None
+        return self._settled(location, _size_misfit)
 
     def verify(self, location: Location) -> Manifest:
         """Read every byte of an artifact again, whatever is remembered of it.
@@ -95,15 +77,19 @@ class Store:
         Raises:
             MissingUpstream, StoreError: as `manifest`; also where a checksum differs.
         """
-        manifest = self.manifest(location)
-        for record in manifest.files:
-            found = xxh3_128(location.file(record.name))
-            if found != record.xxh3_128:
-                raise StoreError(
-                    f"{location.file(record.name)} is damaged: its XXH3-128 is {found}, its manifest says "
-                    f"{record.xxh3_128}; materialize the partition again."
-                )
-        return manifest
+        return self._settled(location, _checksum_misfit)
+
+    def proven(self, location: Location, recipe: Recipe) -> Manifest | None:
+        """The manifest, if the artifact there was made by `recipe` and every file has its size and checksum."""
+        checksums = self.checksums
+        try:
+            manifest = self.manifest(location)
+            good = manifest.recipe.fingerprint == recipe.fingerprint and all(
+                checksums.of(location.file(record.name)) == record.xxh3_128 for record in manifest.files
+            )
+        except (MissingUpstream, StoreError, BadInput):
+            return None
+        return manifest if good else None
 
     def commit(
         self, location: Location, recipe: Recipe, write: Callable[[Stage], Written], *, force: bool = False
@@ -114,37 +100,110 @@ class Store:
             StoreError: the store is full or unwritable, or another process is writing this artifact.
             ImgassetsError: whatever `write` raises; nothing new remains then.
         """
-        with lock.exclusive(location.path, self.state / "locks"):
-            restore_aside(location.path)
-            if not force and (manifest := self.proven(location, recipe)):
-                if location.stage.exists():
-                    shutil.rmtree(location.stage)
-                return Commit(location, manifest, fresh=False)
-            stage = Stage(location, recipe)
-            try:
-                stage.open(resume=not force)
-                written = write(stage)
-                manifest = stage.publish(written.facts, written.exceptions)
-            except BaseException as error:
-                stage.discard()
-                if isinstance(error, OSError):
-                    raise _store_error(error, location) from error
-                raise
-            self._remember(location, manifest)
-            return Commit(location, manifest, fresh=True)
+        try:
+            with lock.exclusive(location.path, self.state / "locks"):
+                self._recover(location)
+                if not force and (manifest := self.proven(location, recipe)):
+                    remove_tree(location.stage)
+                    return Commit(location, manifest, fresh=False)
+                manifest = self._make(location, recipe, write, resume=not force)
+                for record in manifest.files:
+                    self.checksums.remember(location.file(record.name), record.xxh3_128)
+                return Commit(location, manifest, fresh=True)
+        except OSError as error:
+            raise _store_error(error, location) from error
 
-    def _remember(self, location: Location, manifest: Manifest) -> None:
-        checksums = self.checksums
-        for record in manifest.files:
-            checksums.remember(location.file(record.name), record.xxh3_128)
+    def _make(self, location: Location, recipe: Recipe, write: Callable[[Stage], Written], *, resume: bool) -> Manifest:
+        stage = Stage(location, recipe)
+        try:
+            stage.open(resume=resume)
+            written = write(stage)
+            return stage.publish(written.facts, written.exceptions)
+        except Unfinished:
+            raise
+        except OSError as error:
+            told = _store_error(error, location)  # before room is made, so that it tells how little there was
+            stage.discard()
+            raise told from error
+        except BaseException:
+            stage.discard()
+            raise
+
+    def _recover(self, location: Location) -> None:
+        """Bring what an attempt left that died while publishing into order: the old version or the new one, whole."""
+        restore_aside(location.path)
+        if not location.folder:
+            restore_aside(location.manifest)
+        if not location.stage.exists():
+            return
+        # what died may not have been durable yet, and the stage, which may hold the other version, is about to go
+        fsync_folder(location.path.parent)
+        if not location.folder and self._in_effect(location) == location.staged_manifest:
+            make_folders(location.manifest.parent)
+            os.replace(location.staged_manifest, location.manifest)
+            fsync_folder(location.manifest.parent)
+
+    def _settled(self, location: Location, misfit: Callable[[Path, FileRecord], str | None]) -> Manifest:
+        """The manifest that all files fit. One that they do not fit is looked at again: it may just be going out."""
+        before = None
+        while True:
+            try:
+                manifest = load(self._in_effect(location))
+            except (FileNotFoundError, NotADirectoryError):
+                raise MissingUpstream(f"{location.path} does not exist yet: materialize it first.") from None
+            except OSError as error:
+                raise StoreError(f"{location.path} cannot be read: {error.strerror} ({error.filename}).") from error
+            problem = next(filter(None, (misfit(location.file(r.name), r) for r in manifest.files)), None)
+            if problem is None:
+                return manifest
+            if manifest == before:
+                raise StoreError(f"{problem}: materialize the partition again.")
+            before = manifest
+
+    def _in_effect(self, location: Location) -> Path:
+        """Path of the manifest that counts.
+
+        A file and its manifest are two names, moved one after the other: in between, and after a kill in between,
+        the file's checksum tells whose it is.
+        """
+        if location.folder or not location.staged_manifest.exists():
+            return location.manifest
+        for path in (location.manifest, location.staged_manifest):
+            with suppress(OSError, StoreError, BadInput):
+                if [record.xxh3_128 for record in load(path).files] == [self.checksums.of(location.path)]:
+                    return path
+        return location.manifest
+
+
+def _size_misfit(path: Path, record: FileRecord) -> str | None:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        return f"{path} is missing or cannot be read ({error.strerror})"
+    if S_ISREG(stat.st_mode) and stat.st_size == record.bytes:
+        return None
+    return f"{path} has {stat.st_size} bytes, its manifest says {record.bytes} bytes"
+
+
+def _checksum_misfit(path: Path, record: FileRecord) -> str | None:
+    if problem := _size_misfit(path, record):
+        return problem
+    try:
+        found = xxh3_128(path)
+    except BadInput as error:
+        return str(error).removesuffix(".")
+    if found == record.xxh3_128:
+        return None
+    return f"{path} is damaged: its XXH3-128 is {found}, its manifest says {record.xxh3_128}"
 
 
 def _store_error(error: OSError, location: Location) -> ImgassetsError:
-    place = error.filename or location.path
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        there = next(p for p in location.path.parents if p.exists())
+    place = Path(os.fsdecode(error.filename or location.path))
+    # libraries that write by themselves tell the cause in words only
+    if error.errno in {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in str(error):
+        there = next(p for p in place.absolute().parents if p.exists())
         return StoreError(
-            f"The disk is full ({os.strerror(error.errno)}) while writing {location.path}: "
+            f"The disk is full ({os.strerror(error.errno or errno.ENOSPC)}) while writing {location.path}: "
             f"{free_bytes(there) / 2**20:.1f} MiB free at {there}; free some space and run again."
         )
     return StoreError(

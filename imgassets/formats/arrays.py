@@ -53,7 +53,7 @@ def write_arrays(content: LabelledImages, stage: Stage) -> Written:
         with stage.create(LABELS) as sink:
             _write_header(sink, (count,), np.int64)
             sink.write(np.ascontiguousarray(content.labels, np.int64).data)
-    return Written({"rows": count, "shape": [count, *content.shape], "dtype": "uint8"})
+    return Written({"rows": count, "shape": "×".join(map(str, (count, *content.shape))), "dtype": "uint8"})
 
 
 @dataclass(frozen=True)

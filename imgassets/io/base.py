@@ -118,7 +118,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)
         else:
             context.log.info("%s: unchanged, skipped", name)
-        return _metadata(commit, seconds) | self.describe(location, commit.manifest)
+        return self.describe(location, commit.manifest) | _metadata(commit, seconds)
 
     def _location(self, asset_key: dg.AssetKey, partition: str) -> Location:
         return self.storage.artifacts.location(*self.parts(asset_key, partition), folder=self.folder)

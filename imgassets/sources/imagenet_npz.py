@@ -125,11 +125,12 @@ class NpzBatch:
         return out
 
     def _take_stored(self, index: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        data = self.members["data"].offset + self.members["data"].header_bytes
+        data, width, target = self.members["data"].data_offset or 0, self.row_bytes, out.reshape(-1).data
         bounds = [0, *(np.flatnonzero(np.diff(index) != 1) + 1).tolist(), len(index)]  # neighbours in one read
+        firsts = index[bounds[:-1]].tolist()
         with self.npz.reading() as fd:
-            for start, stop, first in zip(bounds, bounds[1:], index[bounds[:-1]].tolist(), strict=False):
-                read_at(self.path, fd, data + first * self.row_bytes, out[start:stop].reshape(-1).data)
+            for first, start, stop in zip(firsts, bounds, bounds[1:], strict=False):
+                read_at(self.path, fd, data + first * width, target[start * width : stop * width])
 
     def _take_deflated(self, index: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         order = np.argsort(index, kind="stable")

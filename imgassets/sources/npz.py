@@ -94,14 +94,15 @@ class NpzFile:
 
 def read_at(path: Path, fd: int, offset: int, out: memoryview) -> None:
     """Fill `out` with the bytes of the file from `offset`; BadInput where the file ends before or cannot be read."""
-    while len(out):
-        try:
-            got = os.preadv(fd, [out], offset)
-        except OSError as error:
-            raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
-        if not got:
-            raise BadInput(f"{path}: ends at byte {offset:,}, before its content does; copy or download it again")
-        out, offset = out[got:], offset + got
+    try:
+        got = os.preadv(fd, (out,), offset)
+        while 0 < got < len(out):  # one call reads at most 2 GiB
+            out, offset = out[got:], offset + got
+            got = os.preadv(fd, (out,), offset)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+    if got < len(out):
+        raise BadInput(f"{path}: ends at byte {offset:,}, before its content does; copy or download it again")
 
 
 class Stream:
@@ -119,7 +120,7 @@ class Stream:
         """Fill `out`, a contiguous view of bytes. Raises BadInput where the member is cut, damaged or fails its CRC."""
         if len(out) > self._left:
             raise ValueError(f"{len(out)} bytes wanted, {self._left} left")
-        while len(out):
+        while out:
             piece = out[:PIECE]
             got = self._copy(piece) if self._inflater is None else self._inflate(piece)
             if self._verify:

@@ -26,6 +26,7 @@ RATIO_FLOOR = 16 << 20
 _MAX_DIRECTORY = 1 << 20
 _LOCAL = struct.Struct("<4s5H3L2H")
 _END = struct.Struct("<4s4H2LH")
+_END64_SPAN = 56 + 20  # the zip64 end record and its locator lie right before the end record
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # APPNOTE 4.4.4: bits 0, 6 and 13
 _PATCH = 0x20
 _SIZES_FOLLOW = 0x8
@@ -78,9 +79,8 @@ def read_directory(path: Path, fd: int, max_bytes: int, max_ratio: float) -> dic
             f"{path}: is cut short or damaged: the zip directory at its end is missing or broken; "
             "copy or download it again"
         ) from error
-    tail = os.pread(fd, _END.size, size - _END.size - len(comment))
-    if tail[:4] != b"PK\5\6" or _END.unpack(tail)[-1] != len(comment):
-        raise BadInput(f"{path}: has bytes after the end of the zip; copy or download it again")
+    if len(infos) != _declared_count(path, fd, size - len(comment)):
+        raise BadInput(f"{path}: its zip directory does not hold as many members as it says; copy or download it again")
     entries: list[Entry] = []
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
         _check(path, info, max_bytes, max_ratio)
@@ -98,11 +98,26 @@ def read_directory(path: Path, fd: int, max_bytes: int, max_ratio: float) -> dic
             )
         end = info.header_offset
         entries.append(entry)
+    if end and entries:
+        raise BadInput(f"{path}: has {end:,} bytes before its first member; copy or download it again")
     by_name = {entry.name: entry for entry in reversed(entries)}
     if len(by_name) < len(entries):
         twice = next(entry.name for entry in entries if by_name[entry.name] is not entry)
         raise BadInput(f"{path}: has two members named {twice}; which one is meant cannot be known")
     return by_name
+
+
+def _declared_count(path: Path, fd: int, end: int) -> int:
+    """Members the zip claims in the record that ends at `end`, where its comment begins (APPNOTE 4.3.14 to 4.3.16)."""
+    start = max(0, end - _END.size - _END64_SPAN)
+    tail = os.pread(fd, end + 0xFFFF - start, start)
+    record, comment = tail[: end - start][-_END.size :], tail[end - start :]
+    if record[:4] != b"PK\5\6" or _END.unpack(record)[-1] != len(comment):
+        raise BadInput(f"{path}: has bytes after the end of the zip; copy or download it again")
+    count: int = _END.unpack(record)[4]
+    if count == 0xFFFF and tail[:4] == b"PK\6\6":
+        (count,) = struct.unpack_from("<Q", tail, 32)
+    return count
 
 
 def _check(path: Path, info: zipfile.ZipInfo, max_bytes: int, max_ratio: float) -> None:

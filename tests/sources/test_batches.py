@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgassets.errors import LIMIT, BadInput
+from imgassets.sources.batches import batch_offsets, find_batches, natural_key
+from tests.sources.zips import batch_parts, write
+
+TRAIN = [f"train_data_batch_{i}" for i in range(1, 11)]
+
+
+def folder_of(path: Path, rows: dict[str, int]) -> Path:
+    for name, count in rows.items():
+        write(path / f"{name}.npz", batch_parts(count))
+    return path
+
+
+def test_batches_sort_by_number() -> None:
+    assert sorted(sorted(TRAIN), key=natural_key) == TRAIN
+    assert sorted(["b10a2", "b9", "b10a1", "b", "B2", "b09"], key=natural_key) == [
+        "B2",
+        "b",
+        "b09",
+        "b9",
+        "b10a1",
+        "b10a2",
+    ]
+
+
+@given(st.lists(st.text(st.sampled_from("ab_0129²٣"), max_size=8)))
+def test_natural_order_is_total(names: list[str]) -> None:
+    ordered = sorted(names, key=natural_key)
+    assert sorted(sorted(names), key=natural_key) == ordered
+    assert len({natural_key(name) for name in names}) == len(set(names))
+
+
+def test_finds_the_declared_in_natural_order_and_nothing_else(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"train_data_batch_10": 1, "train_data_batch_2": 1, "val_data": 1, "another": 1})
+    found = find_batches(tmp_path, ["val_data", "train_data_batch_10", "train_data_batch_2"])
+    assert list(found.items()) == [
+        (name, tmp_path / f"{name}.npz") for name in ("train_data_batch_2", "train_data_batch_10", "val_data")
+    ]
+
+
+@pytest.mark.parametrize("kind", ["empty", "missing", "a file", "other files"])
+def test_no_npz_files(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "imagenet64"
+    if kind == "a file":
+        folder.touch()
+    elif kind != "missing":
+        folder.mkdir()
+    if kind == "other files":
+        (folder / "train_data_batch_1.pkl").touch()
+    with pytest.raises(BadInput, match=r"^No NPZ files found in ") as caught:
+        find_batches(folder, [*TRAIN, "val_data"])
+    for part in (str(folder), "train_data_batch_1.npz", "val_data.npz (11 files)", "IMGASSETS_RAW"):
+        assert part in str(caught.value)
+    assert len(str(caught.value)) <= LIMIT
+
+
+def test_a_missing_batch_is_named(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"train_data_batch_1": 1})
+    with pytest.raises(BadInput, match=r"lacks train_data_batch_2\.npz, val_data\.npz"):
+        find_batches(tmp_path, ["val_data", "train_data_batch_1", "train_data_batch_2"])
+    assert find_batches(tmp_path, ["train_data_batch_1"])
+
+
+@pytest.mark.parametrize("name", ["../escape", "a/b", "", ".hidden", "a b", "a\n", "é", "/abs"])
+def test_names_cannot_leave_the_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be the name"):
+        find_batches(tmp_path, [name])
+
+
+def test_declaring_no_batch_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="No batches are declared"):
+        find_batches(tmp_path, [])
+
+
+def test_offsets_count_in_natural_order(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"b_10": 5, "b_2": 3, "b_1": 2})
+    assert batch_offsets(tmp_path, ["b_10", "b_2", "b_1"], resolution=16) == {"b_1": 0, "b_2": 2, "b_10": 5}
+
+
+def test_only_batches_before_the_last_are_read(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"b_1": 2, "b_2": 3})
+    (tmp_path / "b_3.npz").write_bytes(b"broken")
+    names = ["b_1", "b_2", "b_3", "b_4"]
+    assert batch_offsets(tmp_path, names, resolution=16, last="b_3") == {"b_1": 0, "b_2": 2, "b_3": 5}
+    assert batch_offsets(tmp_path, names, resolution=16, last="b_1") == {"b_1": 0}
+    with pytest.raises(BadInput, match=r"^b_3\.npz cannot be read.*b_4.*not an NPZ"):
+        batch_offsets(tmp_path, names, resolution=16, last="b_4")
+    with pytest.raises(BadInput, match=r"^b_3\.npz cannot be read"):
+        batch_offsets(tmp_path, names, resolution=16)
+    with pytest.raises(BadInput, match="b_9 is none of the batches"):
+        batch_offsets(tmp_path, names, resolution=16, last="b_9")
+
+
+def test_a_missing_earlier_batch_is_named(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"b_1": 2, "b_3": 3})
+    with pytest.raises(BadInput, match=r"^b_2\.npz cannot be read.*lacks b_2\.npz"):
+        batch_offsets(tmp_path, ["b_1", "b_2", "b_3"], resolution=16, last="b_3")
