@@ -2,13 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from pydantic import Field
 
-from imgassets.classes import imagenet_classes
 from imgassets.components.activation_checks import activation_checks
+from imgassets.components.activation_config import (
+    ActivationConfig,
+    NetworkConfigOverrides,
+    ReconstructionConfig,
+    ScoreColumn,
+    class_id,
+)
 from imgassets.components.activation_inputs import Input, NpzInput
 from imgassets.components.activation_run import GeneratedRun, InputRun, NetworkRun, Score
 from imgassets.components.embedding import EmbeddingRun
@@ -27,41 +33,6 @@ from imgassets.resources import Device, Storage
 OWNERS = ["team:imgassets"]
 POOL = "gpu"
 Describe = dg.Resolver.default
-
-
-class NetworkConfigOverrides(BuildConfig):
-    """Run configuration of everything the network computes; what is left out is as the YAML says."""
-
-    conditioning_sigma: float | None = Field(default=None, description="Noise level the network is told, > 0.")
-    input_mode: str | None = Field(default=None, description="dmd2, noised or clean.")
-    batch_size: int | None = Field(default=None, description="Samples per file and per forward pass.")
-    seed: int | None = Field(default=None, description="Seed of selection and noise.")
-    dtype: str | None = Field(default=None, description="float32, tf32 or bf16.")
-    num_samples: int | None = Field(default=None, description="Samples of the whole split; default: every row.")
-    classes: list[str] | None = Field(default=None, description="Only these classes: class_ids or synsets.")
-    balanced: bool | None = Field(default=None, description="As many samples of each class as of any other.")
-    percentile: list[float] | None = Field(default=None, description="Lower and upper percentile of the score.")
-
-
-class ActivationConfig(NetworkConfigOverrides):
-    """Run configuration of `activations` and `generated`."""
-
-    layers: list[str] | None = Field(default=None, description="Layers by the DMD2 visualizer's names.")
-    storage: str | None = Field(default=None, description="full or pooled.")
-
-
-class ReconstructionConfig(NetworkConfigOverrides):
-    """Run configuration of `reconstructions`."""
-
-    single_files: bool | None = Field(default=None, description="A PNG file for each image instead of tars.")
-
-
-@dataclass
-class ScoreColumn(dg.Resolvable):
-    """A numeric column of Parquet files keyed by `global_index`, such as an earlier run's own statistics."""
-
-    files: Annotated[str, Describe(description="Glob below $IMGASSETS_STORE.")]
-    column: Annotated[str, Describe(description="Name of the column, e.g. midblock_norm.")]
 
 
 @dataclass
@@ -147,7 +118,7 @@ class Activations(dg.Component, dg.Resolvable):
     @property
     def class_ids(self) -> tuple[int, ...]:
         """`classes` as class_ids; `BadInput` names one that is none."""
-        return tuple(sorted(map(_class_id, self.classes)))
+        return tuple(sorted(map(class_id, self.classes)))
 
     @property
     def selection(self) -> Selection:
@@ -234,6 +205,10 @@ def _input_run(
     return InputRun(run, source, index, pixels, dataset.selection, score, dataset.single_files)
 
 
+def _generated_run(dataset: Activations, storage: Storage, device: Device) -> GeneratedRun:
+    return GeneratedRun(dataset.network_run(storage, device), dataset.generated_per_chunk, dataset.class_ids)
+
+
 def _activations(dataset: Activations, source: Input) -> dg.AssetsDefinition:
     @_asset(
         dataset,
@@ -253,8 +228,8 @@ def _activations(dataset: Activations, source: Input) -> dg.AssetsDefinition:
         `features.parquet` has the mean over the pixels, the largest value and the norm of each layer and sample;
         `moments.npz` their count, mean and scatter. The network stops at the deepest layer asked for.
         """
-        run = _input_run(dataset.overridden(config), source, storage, device, index, pixels)
-        return Builds(run.activations, force=config.force)
+        run = cache(lambda: _input_run(dataset.overridden(config), source, storage, device, index, pixels))
+        return Builds(lambda key: run().activations(key), force=config.force)
 
     return activations
 
@@ -275,8 +250,8 @@ def _reconstructions(dataset: Activations, source: Input) -> dg.AssetsDefinition
         """What the network makes of every image in one step: `images.tar` with the originals, `reconstructed.tar` with
         the results, `sample_NNNNNN.png` named by global index. It needs the whole network: three times the activations.
         """
-        run = _input_run(dataset.overridden(config), source, storage, device, index, pixels)
-        return Builds(run.reconstructions, force=config.force)
+        run = cache(lambda: _input_run(dataset.overridden(config), source, storage, device, index, pixels))
+        return Builds(lambda key: run().reconstructions(key), force=config.force)
 
     return reconstructions
 
@@ -294,9 +269,8 @@ def _generated(dataset: Activations) -> dg.AssetsDefinition:
         """Images the network generates in one step from seeded noise (`images.tar`), with the activations on the way,
         in the files that `activations` has: what real images are compared with.
         """
-        chosen = dataset.overridden(config)
-        run = GeneratedRun(chosen.network_run(storage, device), dataset.generated_per_chunk, chosen.class_ids)
-        return Builds(run.build, force=config.force)
+        run = cache(lambda: _generated_run(dataset.overridden(config), storage, device))
+        return Builds(lambda key: run().build(key), force=config.force)
 
     return generated
 
@@ -324,13 +298,3 @@ def _embedding(dataset: Activations, source: Input) -> dg.AssetsDefinition:
         return Builds(run.build, force=config.force)
 
     return embedding
-
-
-def _class_id(name: str) -> int:
-    classes = imagenet_classes()
-    if str(name).isdecimal() and int(name) < len(classes.synsets):
-        return int(name)
-    try:
-        return classes.class_id(str(name))
-    except KeyError:
-        raise BadInput(f"classes: {name!r} is neither a class_id 0 to 999 nor one of the 1000 synsets") from None

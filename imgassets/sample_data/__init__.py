@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from imgassets.sample_data import imagenet64
+from imgassets.sample_data import dmd2, imagenet64
 
 WRITERS: dict[str, Callable[[Path], None]] = {
+    "dmd2": dmd2.write,
     "imagenet64": imagenet64.write,
 }
 """By dataset: writes its raw inputs below a folder."""
