@@ -24,7 +24,7 @@ ui: .venv
 	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
 
 test: .venv
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 faults: .venv
 	$(BIN)/python -m pytest -m slow

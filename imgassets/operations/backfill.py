@@ -60,7 +60,7 @@ def backfill(
                 tags=tags if len(run) > 1 else None,
                 raise_on_error=False,
             )
-            _collect(outcome, run, result)
+            _collect(outcome, run, result, instance)
     finally:
         on_partition.reset(token)
     return outcome
@@ -99,11 +99,15 @@ def _runs(partitions: Sequence[str], every: Sequence[str], size: int) -> Iterato
         yield run
 
 
-def _collect(outcome: Outcome, run: Sequence[str], result: dg.ExecuteInProcessResult) -> None:
+def _collect(
+    outcome: Outcome, run: Sequence[str], result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance
+) -> None:
+    # what a failed step finished is in the log alone: its events never reach the result
+    entries = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    events = [entry.get_dagster_event() for entry in entries]
     states = {
         str(event.partition): event.step_materialization_data.materialization.metadata["state"].value
-        for event in result.all_events
-        if event.is_step_materialization
+        for event in events
     }
     failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     reasons = {
