@@ -36,14 +36,15 @@ def write_npz(sink: Sink, arrays: Mapping[str, NDArray[Any]], *, compressed: boo
     """Write an NPZ file front to back; `np.load` reads it."""
     kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(OneWay(sink), "w", kind) as archive:
-        for name, array in arrays.items():
+        for name, values in arrays.items():
+            array = np.ascontiguousarray(values).reshape(values.shape)  # the former makes a row of a single number
             info = zipfile.ZipInfo(f"{name}.npy", EPOCH)
             info.compress_type = kind
             with archive.open(info, "w", force_zip64=True) as member:
                 header = _NpyHeader()
                 np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
                 member.write(header.data)
-                member.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+                member.write(array.reshape(-1).view(np.uint8).data)
 
 
 def write_batch(

@@ -49,7 +49,7 @@ def _seeded(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDAr
     if "norm" in name or name.endswith("bias"):
         return np.full(shape, float("norm" in name and name.endswith("weight")), np.float32)
     fan_in = 1 if "map_label" in name else int(np.prod(shape[1:]))
-    return (rng.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
+    return rng.standard_normal(shape).astype(np.float32) / np.float32(fan_in**0.5)
 
 
 def _let_through(state: dict[str, NDArray[np.float32]]) -> None:
@@ -59,7 +59,7 @@ def _let_through(state: dict[str, NDArray[np.float32]]) -> None:
     first[:], shortcut[:], out[:] = 0, 0, 0
     for colour, (plus, minus) in enumerate(SIGNED):
         first[plus, colour, 1, 1], first[minus, colour, 1, 1] = 1, -1
-        out[colour, plus, 1, 1], out[colour, minus, 1, 1] = 1, -1
+        out[colour, plus, 1, 1], out[colour, minus, 1, 1] = 0.6, -0.6
     for channel in range(last.cout):
         shortcut[channel, last.cin - last.cout + channel] = 1
     state[f"model.dec.{last.name}.conv1.weight"] *= 0.05

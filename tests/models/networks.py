@@ -3,7 +3,7 @@
 import zlib
 
 import numpy as np
-import torch
+import torch  # noqa: TID253
 
 from imgassets.models.config import NetworkConfig
 from imgassets.models.edm import Denoiser

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
+import torch  # noqa: TID253
 from safetensors.torch import save_file
 
 from imgassets.errors import LIMIT, BadInput

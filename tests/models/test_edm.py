@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
-from torch import nn
+import torch  # noqa: TID253
+import torch.nn.functional as F  # noqa: TID253
+from torch import nn  # noqa: TID253
 
 from imgassets.models import config as config_module
 from imgassets.models import edm

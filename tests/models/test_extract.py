@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+import torch  # noqa: TID253
 
 from imgassets.errors import BadInput, StoreError
 from imgassets.models.device import choose_device, place
