@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgassets.components.activation_inputs import Input
+from imgassets.components.activation_inputs import Input, Reader, Rows
 from imgassets.errors import BadInput
 from imgassets.io.activations import IMAGES, RECONSTRUCTED, NetworkOutputs
-from imgassets.io.artifacts import Artifacts, Build
+from imgassets.io.artifacts import Build
 from imgassets.models.checkpoint import find_checkpoint
 from imgassets.models.config import NetworkConfig
 from imgassets.models.extract import Extractor, Outputs, Samples
 from imgassets.models.selection import Selection, select
 from imgassets.models.settings import Compute, Extraction
 from imgassets.resources import Device, Storage
-
-Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,7 @@ class InputRun:
 
     run: NetworkRun
     source: Input
-    index: Artifacts
-    pixels: Artifacts
+    reader: Reader
     selection: Selection
     score: Score | None = None
     single_files: bool = False
@@ -171,21 +168,20 @@ class InputRun:
         rule = asdict(self.selection) | {"score": score}
         return self.run.settings | {"selection": rule, "first_row": first} | self.source.settings
 
-    def _samples(self, key: str, rows: Index) -> Iterator[Samples]:
-        size = self.run.config.img_resolution
-        return self.source.samples(self.index[key], self.pixels[key], rows, self.run.extraction.batch_size, size)
+    def _samples(self, key: str, rows: Rows) -> Iterator[Samples]:
+        return self.reader.samples(key, rows, self.run.extraction.batch_size, self.run.config.img_resolution)
 
-    def _share(self, key: str) -> tuple[Index, int, dict[str, str], dict[str, Any]]:
+    def _share(self, key: str) -> tuple[Rows, int, dict[str, str], dict[str, Any]]:
         """This partition's rows of the split's selection, the global index of its first row, what was read, counts."""
-        inputs = self.run.inputs | self.index[key].as_input | self.pixels[key].as_input
-        numbers, _ = self.source.rows(self.index[key])
+        inputs = self.run.inputs | self.reader.index_inputs(key) | self.reader.pixel_inputs(key)
+        numbers, _ = self.reader.rows(key)
         first, own = int(numbers[0]) if len(numbers) else 0, len(numbers)
         if self.selection.takes_all:
             return np.arange(own), first, inputs, {"available_rows": own, "selected_of_split": "all"}
         siblings = next(keys for keys in self.source.splits.values() if key in keys)
         for sibling in siblings:
-            inputs |= self.index[sibling].as_input
-        split = np.concatenate([self.source.rows(self.index[sibling])[1] for sibling in siblings])
+            inputs |= self.reader.index_inputs(sibling)
+        split = np.concatenate([self.reader.rows(sibling)[1] for sibling in siblings])
         scores, read = self._scores(len(split))
         chosen = select(split, self.selection, scores)
         mine = chosen[(chosen >= first) & (chosen < first + own)] - first
@@ -255,7 +251,7 @@ class GeneratedRun:
         config = self.run.settings | self.run.kept | {"chunk": self.chunk, "classes": list(self.classes)}
         return Build(content, inputs=self.run.inputs, config=config)
 
-    def _samples(self, index: Index) -> Iterator[Samples]:
+    def _samples(self, index: Rows) -> Iterator[Samples]:
         last = int(index[-1]) + 1
         if self.classes:
             classes = np.resize(np.array(self.classes, np.int64), last)

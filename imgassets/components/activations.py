@@ -1,9 +1,9 @@
 """Activations, reconstructions and samples of the EDM/DMD2 ImageNet-64 network, and how real and generated compare."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import dagster as dg
 
@@ -17,9 +17,9 @@ from imgassets.components.activation_config import (
 )
 from imgassets.components.activation_inputs import Input, NpzInput
 from imgassets.components.activation_run import GeneratedRun, InputRun, NetworkRun, Score
+from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.embedding import EmbeddingRun
 from imgassets.components.npz_images import NpzImages
-from imgassets.components.partitions import RUN_SIZE, static
 from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifacts, Builds
 from imgassets.io.base import BuildConfig
@@ -30,7 +30,6 @@ from imgassets.models.selection import Selection
 from imgassets.models.settings import Extraction
 from imgassets.resources import Device, Storage
 
-OWNERS = ["team:imgassets"]
 POOL = "gpu"
 Describe = dg.Resolver.default
 
@@ -180,29 +179,17 @@ class Activations(dg.Component, dg.Resolvable):
         return dg.Definitions([activations, reconstructions, generated, embedding], asset_checks=checks)
 
 
-def _asset(dataset: Activations, name: str, **arguments: Any) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
-    decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(
-        name=name,
-        key_prefix=dataset.name,
-        group_name=dataset.name,
-        owners=OWNERS,
-        code_version="1",
-        backfill_policy=dg.BackfillPolicy.multi_run(RUN_SIZE),
-        **arguments,
-    )
-    return decorator
-
-
 def _partitions(source: Input) -> dg.StaticPartitionsDefinition:
-    return static([key for keys in source.splits.values() for key in keys])
+    return dg.StaticPartitionsDefinition([key for keys in source.splits.values() for key in keys])
 
 
 def _input_run(
-    dataset: Activations, source: Input, storage: Storage, device: Device, index: Artifacts, pixels: Artifacts
+    dataset: Activations, source: Input, storage: Storage, device: Device, artifacts: Mapping[str, Artifacts]
 ) -> InputRun:
     score = Score(dataset.score.files, dataset.score.column) if dataset.score else None
     run = dataset.network_run(storage, device)
-    return InputRun(run, source, index, pixels, dataset.selection, score, dataset.single_files)
+    reader = source.open(storage, artifacts)
+    return InputRun(run, source, reader, dataset.selection, score, dataset.single_files)
 
 
 def _generated_run(dataset: Activations, storage: Storage, device: Device) -> GeneratedRun:
@@ -210,8 +197,8 @@ def _generated_run(dataset: Activations, storage: Storage, device: Device) -> Ge
 
 
 def _activations(dataset: Activations, source: Input) -> dg.AssetsDefinition:
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "activations",
         partitions_def=_partitions(source),
         ins=source.ins,
@@ -219,24 +206,22 @@ def _activations(dataset: Activations, source: Input) -> dg.AssetsDefinition:
         io_manager_key="activations_io",
         kinds={"pytorch", "numpy"},
     )
-    def activations(
-        config: ActivationConfig, storage: Storage, device: Device, index: Artifacts, pixels: Artifacts
-    ) -> Builds:
+    def activations(config: ActivationConfig, storage: Storage, device: Device, **artifacts: Artifacts) -> Builds:
         """What the network computes inside for every image: `batch_NNNNNN.npz` with one float32 (B, C·H·W) array per
         layer, `batch_NNNNNN.json` with class, synset and origin of each sample.
 
         `features.parquet` has the mean over the pixels, the largest value and the norm of each layer and sample;
         `moments.npz` their count, mean and scatter. The network stops at the deepest layer asked for.
         """
-        run = cache(lambda: _input_run(dataset.overridden(config), source, storage, device, index, pixels))
+        run = cache(lambda: _input_run(dataset.overridden(config), source, storage, device, artifacts))
         return Builds(lambda key: run().activations(key), force=config.force)
 
     return activations
 
 
 def _reconstructions(dataset: Activations, source: Input) -> dg.AssetsDefinition:
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "reconstructions",
         partitions_def=_partitions(source),
         ins=source.ins,
@@ -245,22 +230,22 @@ def _reconstructions(dataset: Activations, source: Input) -> dg.AssetsDefinition
         kinds={"pytorch"},
     )
     def reconstructions(
-        config: ReconstructionConfig, storage: Storage, device: Device, index: Artifacts, pixels: Artifacts
+        config: ReconstructionConfig, storage: Storage, device: Device, **artifacts: Artifacts
     ) -> Builds:
         """What the network makes of every image in one step: `images.tar` with the originals, `reconstructed.tar` with
         the results, `sample_NNNNNN.png` named by global index. It needs the whole network: three times the activations.
         """
-        run = cache(lambda: _input_run(dataset.overridden(config), source, storage, device, index, pixels))
+        run = cache(lambda: _input_run(dataset.overridden(config), source, storage, device, artifacts))
         return Builds(lambda key: run().reconstructions(key), force=config.force)
 
     return reconstructions
 
 
 def _generated(dataset: Activations) -> dg.AssetsDefinition:
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "generated",
-        partitions_def=static([str(i) for i in range(dataset.generated_chunks)]),
+        partitions_def=dg.StaticPartitionsDefinition([str(i) for i in range(dataset.generated_chunks)]),
         pool=POOL,
         io_manager_key="activations_io",
         kinds={"pytorch", "numpy"},
@@ -276,15 +261,14 @@ def _generated(dataset: Activations) -> dg.AssetsDefinition:
 
 
 def _embedding(dataset: Activations, source: Input) -> dg.AssetsDefinition:
-    by_batch = {key: split for split, keys in source.splits.items() for key in keys}
     every = {str(i): list(source.splits) for i in range(dataset.generated_chunks)}
 
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "embedding",
-        partitions_def=static(list(source.splits)),
+        partitions_def=dg.StaticPartitionsDefinition(list(source.splits)),
         ins={
-            "activations": dg.AssetIn(partition_mapping=dg.StaticPartitionMapping(by_batch)),
+            "activations": dg.AssetIn(partition_mapping=fan_in(source.splits)),
             "generated": dg.AssetIn(partition_mapping=dg.StaticPartitionMapping(every)),
         },
         io_manager_key="embedding_io",
