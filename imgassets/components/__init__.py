@@ -1,6 +1,7 @@
 """What a dataset's YAML file can ask for."""
 
 from imgassets.components.activations import Activations
+from imgassets.components.ilsvrc import IlsvrcTars
 from imgassets.components.npz_images import NpzImages
 
-__all__ = ["Activations", "NpzImages"]
+__all__ = ["Activations", "IlsvrcTars", "NpzImages"]
