@@ -5,6 +5,7 @@ A million small files are slow to make and to copy; one tar is neither, and `tar
 
 from __future__ import annotations
 
+import io
 import struct
 import tarfile
 import zlib
@@ -62,13 +63,19 @@ class PngTar:
         self._sink.write(bytes(2 * BLOCK))
 
 
-def read_pngs(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """(member name, (H, W, 3) uint8) of every image of a tar, in order."""
-    from PIL import Image
-
+def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(member name, PNG) of every image of a tar, in order."""
     with tarfile.open(path, "r:") as archive:
         for member in archive:
             file = archive.extractfile(member)
             if file is not None:
-                with Image.open(file, formats=["PNG"]) as picture:
-                    yield member.name, np.asarray(picture.convert("RGB"))
+                yield member.name, file.read()
+
+
+def read_pngs(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """(member name, (H, W, 3) uint8) of every image of a tar, in order."""
+    from PIL import Image
+
+    for name, data in read_members(path):
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            yield name, np.asarray(picture.convert("RGB"))
