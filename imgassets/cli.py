@@ -175,10 +175,10 @@ def view(key: str, folder: Path, partitions: str | None) -> None:
     """
     import dagster as dg
 
-    from imgassets.operations.graph import parse_range, select
+    from imgassets.operations.graph import parse_range, select_one
     from imgassets.operations.view import view as link
 
-    (asset,) = select(key)
+    asset = select_one(key)
     with dg.DagsterInstance.get() as instance:
         keys = asset.keys(instance)
     for path in link(asset, parse_range(partitions, keys) if partitions else keys, folder):
