@@ -29,7 +29,7 @@ def holds_records(path: str) -> bool:
     """Whether this is a local TFRecord shard, or a folder with one."""
     place = Path(path)
     if place.is_dir():
-        return any(SHARD.fullmatch(entry.name) for entry in os.scandir(place))
+        return any(map(SHARD.fullmatch, os.listdir(place)))
     return place.is_file() and SHARD.fullmatch(place.name) is not None
 
 
@@ -76,8 +76,9 @@ class RecordStore(Store):
         return super().__getstate__() | {"split": self._split}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._split = state["split"]
-        super().__setstate__(state)
+        self.__init__(state["path"], state["transform"], state["target_transform"], state["split"])  # type: ignore[misc]
+        if self._identity != state["identity"]:
+            raise StoreError(f"{self.path} was written again after it had been opened: open it anew.")
 
 
 class _RecordReader:
