@@ -24,6 +24,8 @@ from imgassets.formats.tfrecord import TFRecordFile, write
 from imgassets.io.index import IndexIOManager
 from imgassets.io.stores import Hdf5IOManager, IpcIOManager, MemmapIOManager, ParquetIOManager, TarIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
+from imgassets.operations.graph import Asset
+from imgassets.operations.view import view
 from imgassets.resources import Storage
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc
@@ -369,6 +371,11 @@ def test_no_run_of_a_backfill_holds_shards_of_both_splits(train: int) -> None:
     assert run_size({"validation": 1009}) == 128
 
 
+def clean() -> dict[str, str]:
+    """The environment without our own packages: TensorFlow's Python has others."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 READ = """
 import sys, os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -390,11 +397,21 @@ print(json.dumps(rows))
 """
 
 
-def test_tensorflow_reads_every_record(finished: Release) -> None:
+def test_tensorflow_reads_every_record_of_the_guides_folder(finished: Release, tmp_path: Path) -> None:
     python = tensorflow_python()
     if python is None:
         pytest.skip(MISSING)
-    run = subprocess.run([python, "-c", READ, finished.folder], check=True, capture_output=True, text=True)
+    manager = TFRecordsIOManager(storage=finished.storage)
+    partitions = dg.StaticPartitionsDefinition(finished.keys)
+    records = Asset(dg.AssetKey(["ilsvrc2012", "tfrecords"]), partitions, 1, manager)
+    links = view(records, finished.keys, tmp_path / "tf_records")
+    assert [link.relative_to(tmp_path / "tf_records").as_posix() for link in links] == finished.keys
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    snippet = readme.partition("Read them with `tf.data`")[2].partition("```python\n")[2].partition("```")[0]
+    script = f"{READ}\n{snippet}\nassert sum(int(y) >= 0 and x.shape[2] == 3 for x, y in dataset) == 84, 'README'"
+    run = subprocess.run(
+        [python, "-c", script, "tf_records"], cwd=tmp_path, check=True, capture_output=True, text=True, env=clean()
+    )
     found = {name: (synset, label, nbytes) for name, synset, label, nbytes in json.loads(run.stdout)}
     wanted = {}
     for split in SHARDS:
