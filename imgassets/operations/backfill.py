@@ -92,10 +92,14 @@ def _exists(asset: Asset, partition: str) -> bool:
 
 
 def _runs(partitions: Sequence[str], every: Sequence[str], size: int) -> Iterator[list[str]]:
-    """Runs of neighbours among `every`, of at most `size`."""
+    """Runs of neighbours among `every`, of at most `size`.
+
+    Runs end where they would if all partitions were wanted: an asset whose `size` divides its splits never gets a run
+    of two splits.
+    """
     wanted, run = set(partitions), list[str]()
-    for key in every:
-        if run and (key not in wanted or len(run) == size):
+    for place, key in enumerate(every):
+        if run and (key not in wanted or place % size == 0):
             yield run
             run = []
         if key in wanted:

@@ -24,6 +24,7 @@ from imgassets.formats.tfrecord import TFRecordFile, write
 from imgassets.io.index import IndexIOManager
 from imgassets.io.stores import Hdf5IOManager, IpcIOManager, MemmapIOManager, ParquetIOManager, TarIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
+from imgassets.operations.backfill import _runs
 from imgassets.operations.graph import Asset
 from imgassets.operations.view import view
 from imgassets.resources import Storage
@@ -367,6 +368,10 @@ def test_no_run_of_a_backfill_holds_shards_of_both_splits(train: int) -> None:
     size = run_size({"train": train, "validation": 128})
     assert 1 <= size <= 128
     assert train % size == 0
+    dataset = IlsvrcTars(name="x", shards={"train": train, "validation": 128})
+    keys = [key for stems in dataset.stems.values() for key in stems]
+    for missing in (keys, keys[3:], keys[train // 2 :], keys[1::2], keys[-129:]):
+        assert all(len({key[0] for key in run}) == 1 for run in _runs(missing, keys, size))
     assert run_size({"train": 1024, "validation": 128}) == 128
     assert run_size({"validation": 1009}) == 128
 

@@ -27,8 +27,10 @@ def test_runs_cover_what_is_wanted_once_in_order_and_nothing_between(wanted: set
         first, last = KEYS.index(run[0]), KEYS.index(run[-1])
         assert run == KEYS[first : last + 1]  # a range of Dagster's has no gaps
         assert 1 <= len(run) <= size
+        assert first // size == last // size  # it ends where it would if all were wanted
     for run, following in pairwise(runs):  # no run could have been longer
-        assert len(run) == size or KEYS.index(following[0]) > KEYS.index(run[-1]) + 1
+        next_one = KEYS.index(run[-1]) + 1
+        assert next_one % size == 0 or KEYS.index(following[0]) > next_one
 
 
 @given(st.sampled_from(KEYS), st.sampled_from(KEYS))
