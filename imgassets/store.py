@@ -20,6 +20,7 @@ import xxhash
 
 from imgassets.columns import Field
 from imgassets.commit import xxh3_128
+from imgassets.ct_store import CtStore
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.formats import guide
 from imgassets.formats.bytespace import Bytes, LocalFiles, Mapped, Remote, RemoteFiles
@@ -41,8 +42,10 @@ LABEL_MODES = {("|u1", ()): "L", ("|u1", (3,)): "RGB", ("|u1", (4,)): "RGBA", ("
 
 def open_store(
     path: str | os.PathLike[str], transform: Transform | None = None, target_transform: Transform | None = None
-) -> Store:
+) -> Store | CtStore:
     """Open an image store: a folder, or an fsspec URL such as `s3://bucket/store` or `hf://datasets/name/store`.
+
+    A folder of CT shards opens as a `CtStore`, whose items are (volume, report, labels).
 
     `transform` is given the image as a Pillow image; `target_transform` the label, if it is
     one for every pixel as a Pillow image too.
@@ -51,6 +54,8 @@ def open_store(
         MissingUpstream: there is no store.
         StoreError: it is damaged, cut short, or of another version.
     """
+    if CtStore.lies_at(path):
+        return CtStore(path, transform, target_transform)
     return Store(path, transform, target_transform)
 
 
