@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +161,10 @@ class Store:
 
     def raw(self, index: int, field: str = "image") -> memoryview:
         """The stored bytes of one row of a field of variable size, uncopied: the image file itself."""
-        return self._reader.pieces(field, self._rows([index]))[0]
+        row = index + self._length if index < 0 else index
+        if not 0 <= row < self._length:
+            raise IndexError(f"index {index} is out of range for {self._length} rows")
+        return self._reader.piece(field, row)
 
     def raw_batch(self, indices: Sequence[int] | Index, field: str = "image") -> Sequence[memoryview]:
         """As `raw`, of several rows."""
@@ -361,12 +364,17 @@ def _target(label: Any) -> Any:
     return label if mode is None else to_image(plain, mode)
 
 
-def typed(flat: torch.Tensor, field: Field) -> torch.Tensor:
-    """Bytes (n, bytes of a row) as rows of a field, uncopied."""
+@cache
+def torch_dtype(name: str) -> torch.dtype:
+    """torch's dtype of a numpy dtype's name."""
     import torch
 
-    dtype = torch.from_numpy(np.empty(0, field.dtype)).dtype
-    return flat.view(dtype).view(len(flat), *field.shape)
+    return torch.from_numpy(np.empty(0, name)).dtype
+
+
+def typed(flat: torch.Tensor, field: Field) -> torch.Tensor:
+    """Bytes (n, bytes of a row) as rows of a field, uncopied."""
+    return flat.view(torch_dtype(field.dtype)).view(len(flat), *field.shape)
 
 
 def dressed(pixels: Any, field: Field | None = None) -> torch.Tensor:

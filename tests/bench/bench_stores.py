@@ -17,13 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch  # noqa: TID253  (only benchmarks load this)
+from isal.isal_zlib import crc32
 
 from imgassets.sources.arrays import ArraySource
 from imgassets.store import Store, collate, open_store
@@ -210,14 +210,14 @@ def files(folder: Path, count: int, rounds: int) -> None:
     fetching = Table("Fetching JPEGs at random, with a checksum of each", "files")
     for seed in range(rounds + 1):
         order = np.random.default_rng(seed).permutation(count).tolist()
-        runs = {name: lambda s=s, o=order: [zlib.crc32(s.raw(k)) for k in o] for name, s in stores.items()}
-        runs["files of a folder"] = lambda o=order: [zlib.crc32(source.items[k].path.read_bytes()) for k in o]
-        runs["tarfile"] = lambda o=order: [zlib.crc32(plain.extractfile(members[k]).read()) for k in o]
+        runs = {name: lambda s=s, o=order: [crc32(s.raw(k)) for k in o] for name, s in stores.items()}
+        runs["files of a folder"] = lambda o=order: [crc32(source.items[k].path.read_bytes()) for k in o]
+        runs["tarfile"] = lambda o=order: [crc32(plain.extractfile(members[k]).read()) for k in o]
         try:
             import datasets
 
             found = datasets.Dataset.from_dict({"image": data})
-            runs["HF datasets ds[i]"] = lambda o=order, f=found: [zlib.crc32(f[k]["image"]) for k in o]
+            runs["HF datasets ds[i]"] = lambda o=order, f=found: [crc32(f[k]["image"]) for k in o]
         except ImportError:
             pass
         for name, run in runs.items():
