@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from imgassets import cli_ct
 from imgassets.errors import BadInput, ImgassetsError
 
 
@@ -142,15 +143,20 @@ def backfill(
 @click.option("--resolution", default=64, show_default=True, help="Height and width of the images.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 def inspect(path: Path, resolution: int, as_json: bool) -> None:
-    """Report what is in an NPZ file of downsampled ImageNet, or in every one of a folder.
+    """Report what is in an NPZ file of downsampled ImageNet, in every one of a folder, or in a folder of CT shards.
 
     \b
     Examples:
+      imgassets inspect dagster_home/store/ct_rate/shards/train
       imgassets inspect imagenet_data/train_data_batch_1.npz
       imgassets inspect imagenet_data --json
     """
+    from imgassets.operations.ct_compare import describe_split
     from imgassets.operations.inspect import describe, reports
 
+    if (path / "manifest.json").is_file():
+        click.echo((path / "manifest.json").read_text(encoding="utf-8") if as_json else describe_split(path))
+        return
     found = list(reports(path, resolution))
     click.echo(json.dumps(found, indent=1) if as_json else "\n".join(describe(report) for report in found))
     sys.exit(1 if any("error" in report for report in found) else 0)
@@ -169,14 +175,18 @@ def view(key: str, folder: Path, partitions: str | None) -> None:
     """
     import dagster as dg
 
-    from imgassets.operations.graph import parse_range, select
+    from imgassets.operations.graph import parse_range, select_one
     from imgassets.operations.view import view as link
 
-    (asset,) = select(key)
+    asset = select_one(key)
     with dg.DagsterInstance.get() as instance:
         keys = asset.keys(instance)
     for path in link(asset, parse_range(partitions, keys) if partitions else keys, folder):
         click.echo(path)
+
+
+for _command in cli_ct.COMMANDS:
+    main.add_command(_command)
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
