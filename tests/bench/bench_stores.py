@@ -305,8 +305,8 @@ def conversion(folder: Path, count: int, rounds: int) -> None:
 
 
 def memory(folder: Path) -> None:
-    """Peak memory while a store is written and read in full, for two numbers of images."""
-    print("\n## Peak memory\n\n| images | writing, MB | block-shuffled epoch by `raw` reads, MB |\n|---|---|---|")
+    """Peak memory while a store is written, for two numbers of images."""
+    print("\n## Peak memory of writing, beyond that of the imports\n\n| images | MB |\n|---|---|")
     for rows in (5000, 40000):
         script = (
             "import resource, sys, numpy as np; from pathlib import Path; from tests.stores.making import make;"
@@ -323,7 +323,7 @@ def memory(folder: Path) -> None:
             [sys.executable, "-c", script, str(rows), str(folder / f"m{rows}")],
             check=True, capture_output=True, text=True, env=dict(os.environ),
         )  # fmt: skip
-        print(f"| {rows:,} | {done.stdout.strip()} beyond imports | mapped pages are the page cache's |", flush=True)
+        print(f"| {rows:,} | {done.stdout.strip()} |", flush=True)
 
 
 def main() -> None:
