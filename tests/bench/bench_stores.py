@@ -25,8 +25,9 @@ import numpy as np
 import torch  # noqa: TID253  (only benchmarks load this)
 from isal.isal_zlib import crc32
 
+from imgassets.items import collate
 from imgassets.sources.arrays import ArraySource
-from imgassets.store import Store, collate, open_store
+from imgassets.store import Store, open_store
 from tests.bench import store_peers as peers
 from tests.stores.making import make
 
