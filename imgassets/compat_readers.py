@@ -1,4 +1,4 @@
-"""Readers by the conversion-library guide's names: stores with its arguments and attributes; its own stores open too."""
+"""Readers by the conversion-library guide's names: stores with its arguments and attributes, also of its own stores."""
 
 from __future__ import annotations
 
