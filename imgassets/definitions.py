@@ -14,6 +14,7 @@ from imgassets.io.arrays import ArraysIOManager  # noqa: E402
 from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager  # noqa: E402
 from imgassets.io.embedding import EmbeddingIOManager  # noqa: E402
 from imgassets.io.index import IndexIOManager  # noqa: E402
+from imgassets.io.stores import STORE_IO_MANAGERS  # noqa: E402
 from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
 from imgassets.io.tfrecords import TFRecordsIOManager  # noqa: E402
 from imgassets.resources import Device, Storage  # noqa: E402
@@ -36,6 +37,7 @@ def defs() -> dg.Definitions:
         "embedding_io": EmbeddingIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
         "tfrecords_io": TFRecordsIOManager(storage=storage),
+        **{key: manager(storage=storage) for key, manager in STORE_IO_MANAGERS.items()},
     }
     datasets = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")
     return dg.Definitions.merge(datasets, dg.Definitions(resources=resources, executor=dg.in_process_executor))
