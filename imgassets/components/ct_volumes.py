@@ -186,7 +186,7 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
             index = volume_index[split]
             rows = shard_rows(rows_of_split(split), number)
             if not rows:
-                raise BadInput(f"{partition} is no shard of {index.asset}/{split}, which has {_count(index)}.")
+                raise BadInput(f"{partition} is no shard of {index.asset}/{split}: it has {_fact(index, 'shards')}.")
             largest = max(row.file.size for row in rows if row.file)
             workers = config.workers or dataset.workers or default_workers(largest, dataset.recipe.nbytes)
             repository = dataset.open_repository(storage, split)
@@ -295,7 +295,3 @@ def _rows(index: Artifact) -> list[Volume]:
 
 def _fact(index: Artifact, name: str) -> Any:
     return index.manifest.facts[name]
-
-
-def _count(index: Artifact) -> str:
-    return f"{_fact(index, 'shards')} shards"
