@@ -21,7 +21,7 @@ run: .venv
 	@echo 'Raw inputs and artifacts are in dagster_home/; `make ui` shows them in the browser.'
 
 ui: .venv
-	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
+	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/dagster_home} $(BIN)/imgassets ui
 
 test: .venv
 	$(BIN)/python -m pytest -m 'not slow'

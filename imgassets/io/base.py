@@ -1,5 +1,6 @@
 """The IO manager every format shares: one partition or many, in order, each committed as it is finished."""
 
+import resource
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -159,6 +160,8 @@ def _metadata(commit: Commit, seconds: float) -> Metadata:
         "checksum": manifest.checksum,
         "state": "built" if commit.fresh else "unchanged, skipped",
         "seconds": round(seconds, 3),
+        # of the process, which grows but never shrinks
+        "peak_memory_MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
     }
     if commit.fresh:
         metadata["MB/s"] = round(manifest.total_bytes / 1e6 / max(seconds, 1e-6), 1)

@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from imgassets.errors import ImgassetsError
 from imgassets.io.base import on_partition
-from imgassets.operations.graph import Asset, definitions
+from imgassets.io.prospects import Prospects, Verdict
+from imgassets.operations.graph import Asset, definitions, graph
 
 
 @dataclass
@@ -35,7 +35,8 @@ def backfill(
 ) -> Outcome:
     """Materialize `partitions` of an asset in as few runs as its backfill policy allows, recorded in `instance`.
 
-    A run covers neighbours only, as Dagster's ranges do. A partition that fails keeps no other from being made.
+    What is recorded and can be told to be unchanged without reading it needs no run. A run covers neighbours only, as
+    Dagster's ranges do. A partition that fails keeps no other from being made.
 
     Args:
         config: run configuration of the asset, e.g. `{"force": True}`.
@@ -48,9 +49,14 @@ def backfill(
         "loggers": {"console": {"config": {"log_level": log_level}}},
         "ops": {"__".join(asset.key.path): {"config": dict(config or {})}},
     }
+    outcome.unchanged = _unchanged(asset, partitions, instance, config or {})
+    for key in outcome.unchanged:
+        if observe:
+            observe(key)
+    skipped = set(outcome.unchanged)
     token = on_partition.set(observe)
     try:
-        for run in _runs(partitions, asset.keys(instance), asset.run_size):
+        for run in _runs([key for key in partitions if key not in skipped], asset.keys(instance), asset.run_size):
             tags = {"dagster/asset_partition_range_start": run[0], "dagster/asset_partition_range_end": run[-1]}
             result = job.execute_in_process(
                 run_config=run_config,
@@ -60,30 +66,32 @@ def backfill(
                 tags=tags if len(run) > 1 else None,
                 raise_on_error=False,
             )
-            _collect(outcome, run, result)
+            _collect(outcome, run, result, instance)
     finally:
         on_partition.reset(token)
     return outcome
 
 
-def missing(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
-    """Partitions that are not in the store, or that Dagster has no record of."""
-    recorded = instance.get_materialized_partitions(asset.key)
-    return [key for key in asset.keys(instance) if key not in recorded or not _exists(asset, key)]
-
-
 def accepts(asset: Asset, config: Mapping[str, Any]) -> bool:
     """Whether the asset's run configuration has all of these settings."""
-    schema: Any = definitions().resolve_assets_def(asset.key).op.config_schema.as_field().config_type
+    schema: Any = asset.definition.op.config_schema.as_field().config_type
     return set(config) <= set(schema.fields)
 
 
-def _exists(asset: Asset, partition: str) -> bool:
-    try:
-        asset.artifact(partition).manifest  # noqa: B018
-    except ImgassetsError:
-        return False
-    return True
+def _unchanged(
+    asset: Asset, partitions: Sequence[str], instance: dg.DagsterInstance, config: Mapping[str, Any]
+) -> list[str]:
+    if config.get("force"):
+        return []
+    recorded = instance.get_materialized_partitions(asset.key)
+    prospects = Prospects(graph(), instance, config={asset.key: config})
+    return [
+        key
+        for key in partitions
+        if key in recorded
+        and (prospect := prospects.of(asset, key)).verdict is Verdict.KEEP
+        and not prospects.unproven_bytes(prospect)
+    ]
 
 
 def _runs(partitions: Sequence[str], every: Sequence[str], size: int) -> Iterator[list[str]]:
@@ -99,11 +107,15 @@ def _runs(partitions: Sequence[str], every: Sequence[str], size: int) -> Iterato
         yield run
 
 
-def _collect(outcome: Outcome, run: Sequence[str], result: dg.ExecuteInProcessResult) -> None:
+def _collect(
+    outcome: Outcome, run: Sequence[str], result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance
+) -> None:
+    # what a failed step finished is in the log alone: its events never reach the result
+    entries = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    events = [entry.get_dagster_event() for entry in entries]
     states = {
         str(event.partition): event.step_materialization_data.materialization.metadata["state"].value
-        for event in result.all_events
-        if event.is_step_materialization
+        for event in events
     }
     failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     reasons = {

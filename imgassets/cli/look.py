@@ -1,0 +1,78 @@
+"""Commands that tell what is there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from imgassets.cli.common import as_json, emit, size, table
+
+
+@click.command()
+@click.argument("selection", default="*")
+@as_json
+def status(selection: str, as_json: bool) -> None:
+    """Count the partitions of each asset: current, stale, missing, failed.
+
+    Stale is what would come out differently now, be it that an input, a setting or the code has changed, and all that
+    is made from it. Exits with 1 if anything failed when it was last tried.
+
+    \b
+    Examples:
+      imgassets status
+      imgassets status group:imagenet64 --json
+    """
+    import dagster as dg
+
+    from imgassets.operations.graph import select
+    from imgassets.operations.states import status as operation
+
+    with dg.DagsterInstance.get() as instance:
+        found = operation(select(selection), instance)
+    if as_json:
+        emit([asdict(one) for one in found])
+    else:
+        rows = [
+            (one.asset, *map(str, (one.partitions, one.current, one.stale, one.missing, one.failed)), size(one.bytes))
+            for one in found
+        ]
+        click.echo(table(("asset", "partitions", "current", "stale", "missing", "failed", "size"), rows))
+        for one in found:
+            by_reason: dict[str, list[str]] = {}
+            for partition, reason in one.reasons.items():
+                by_reason.setdefault(reason, []).append(partition)
+            for reason, keys in by_reason.items():
+                if reason != "missing":
+                    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+                    click.echo(f"  {one.asset}/{keys[0]}{more}: {reason}")
+    sys.exit(1 if any(one.failed for one in found) else 0)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("--resolution", default=64, show_default=True, help="Height and width of the images in NPZ batches.")
+@as_json
+def inspect(path: Path, resolution: int, as_json: bool) -> None:
+    """Report what an artifact or a raw file is: from what it was made, how large it is, what it holds.
+
+    Knows artifacts of the store, NPZ batches of downsampled ImageNet or a folder of them, and NPY, NPZ, tar and Parquet
+    files. Exits with 1 if anything cannot be read.
+
+    \b
+    Examples:
+      imgassets inspect dagster_home/store/imagenet64/arrays/val_data
+      imgassets inspect imagenet_data/train_data_batch_1.npz
+      imgassets inspect imagenet_data --json
+    """
+    from imgassets.operations.inspect import describe, reports
+
+    found = list(reports(path, resolution))
+    click.echo(json.dumps(found, indent=1) if as_json else "\n".join(describe(report) for report in found))
+    sys.exit(1 if any("error" in report for report in found) else 0)
+
+
+COMMANDS = (status, inspect)

@@ -1,0 +1,93 @@
+"""The asset graph as operations see it: partitioned artifacts, the managers that open them, what they are made from."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from imgassets.io.artifacts import Artifact, Artifacts, Builds
+from imgassets.io.base import ArtifactIOManager
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One asset of the graph."""
+
+    key: dg.AssetKey
+    partitions: dg.PartitionsDefinition[Any]
+    run_size: int
+    """Most partitions in one run."""
+    io_manager: ArtifactIOManager
+    definition: dg.AssetsDefinition
+
+    @property
+    def name(self) -> str:
+        """The key as people write it, e.g. `imagenet64/arrays`."""
+        return self.key.to_user_string()
+
+    @property
+    def code_version(self) -> str:
+        """Of the code that decides the bytes, as recipes have it."""
+        return self.definition.get_asset_spec(self.key).code_version or "1"
+
+    @property
+    def upstream(self) -> dict[str, dg.AssetKey]:
+        """Asset by name of the input."""
+        return dict(self.definition.keys_by_input_name)
+
+    def keys(self, instance: dg.DagsterInstance) -> list[str]:
+        """All partitions, in order."""
+        return list(self.partitions.get_partition_keys(dynamic_partitions_store=instance))
+
+    def artifact(self, partition: str) -> Artifact:
+        """One partition, whether it exists or not."""
+        return self.io_manager.artifact(self.key, partition)
+
+    def builds(
+        self, resources: Mapping[str, Any], inputs: Mapping[str, Artifacts], config: Mapping[str, Any]
+    ) -> Builds:
+        """What the asset returns, asked outside of any run: bodies only describe, all work waits in `content`."""
+        function: Any = self.definition.op.compute_fn
+        function = function.decorated_fn
+        arguments: dict[str, Any] = {}
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name == "context":
+                arguments[name] = dg.build_asset_context()
+            elif name == "config":
+                arguments[name] = parameter.annotation(**config)
+            elif name in inputs:
+                arguments[name] = inputs[name]
+            else:
+                arguments[name] = resources[name]
+        builds: Builds = function(**arguments)
+        return builds
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All partitioned artifacts of a code location, upstream first."""
+
+    assets: Mapping[dg.AssetKey, Asset]
+    resources: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, repository: dg.RepositoryDefinition, resources: Mapping[str, Any]) -> "Graph":
+        """The graph of a code location with its resources, by name and ready to use."""
+        levels = repository.asset_graph.toposorted_asset_keys_by_level
+        assets = {}
+        for key in (key for level in levels for key in sorted(level)):
+            definition = repository.assets_defs_by_key.get(key)
+            if definition is None or not definition.is_executable or definition.partitions_def is None:
+                continue
+            manager = resources.get(definition.get_io_manager_key_for_asset_key(key))
+            if isinstance(manager, ArtifactIOManager):
+                policy = definition.backfill_policy
+                run_size = (policy.max_partitions_per_run if policy else 1) or 1_000_000
+                assets[key] = Asset(key, definition.partitions_def, run_size, manager, definition)
+        return cls(assets, resources)
+
+    def roots(self) -> list[Asset]:
+        """Assets that are made from raw inputs alone."""
+        return [asset for asset in self.assets.values() if not asset.upstream]
