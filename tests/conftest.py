@@ -7,6 +7,11 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes is no property of the code on a machine that others use too
+settings.register_profile("imgassets", deadline=None)
+settings.load_profile("imgassets")
 
 
 @pytest.hookimpl(wrapper=True)

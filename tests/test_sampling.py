@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgassets import sampling
@@ -28,6 +28,7 @@ def worst_deviation(labels: np.ndarray, order: np.ndarray) -> Fraction:
     return Fraction(worst, total)
 
 
+@settings(deadline=None)
 @given(st.one_of(class_sizes, long_tails), st.integers(0, 2**32))
 def test_every_prefix_is_within_one_row_of_every_share(sizes: list[int], seed: int) -> None:
     labels = labels_of(sizes, seed)
@@ -36,6 +37,7 @@ def test_every_prefix_is_within_one_row_of_every_share(sizes: list[int], seed: i
     assert worst_deviation(labels, order) < 1
 
 
+@settings(deadline=None)
 @given(class_sizes, st.integers(0, 1000), st.integers(0, 400))
 def test_a_shorter_order_is_a_prefix_of_a_longer_one(sizes: list[int], seed: int, stop: int) -> None:
     labels = labels_of(sizes)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 CHUNK = 1 << 20
 
 TICK = 20_000_000
-"""Nanoseconds in which a file can change twice and keep its time: the clock that stamps files ticks every 1 to 10 ms."""
+"""Nanoseconds in which a file can change twice and keep its time: what stamps files ticks every 1 to 10 ms."""
 
 DAMAGED = {11, 26}
 """`SQLITE_CORRUPT` and `SQLITE_NOTADB`."""
@@ -31,21 +31,30 @@ DAMAGED = {11, 26}
 Key = tuple[bytes, int, int, int]
 
 
-def xxh3_128(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """Hexadecimal XXH3-128 of a file's bytes, read in blocks of 1 MiB.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = xxhash.xxh3_128()
+    buffer = memoryview(bytearray(CHUNK))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+def xxh3_128(path: Path) -> str:
+    """The same of an input.
 
     Raises:
         BadInput: the file cannot be read.
     """
-    digest = xxhash.xxh3_128()
-    buffer = memoryview(bytearray(CHUNK))
     try:
-        with open(path, "rb", buffering=0) as file:
-            while count := file.readinto(buffer):
-                digest.update(buffer[:count])
+        return digest_of(path)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-    return digest.hexdigest()
 
 
 class Checksums:

@@ -62,7 +62,7 @@ def make_folders(path: Path) -> None:
         except FileExistsError:
             if path.is_dir():
                 return
-            if os.path.lexists(path):
+            if _there(path):
                 raise
         except FileNotFoundError:
             make_folders(path.parent)
@@ -113,9 +113,9 @@ def aside(final: Path) -> Path:
 def restore_aside(final: Path) -> None:
     """Undo, or finish, a swap that died between setting aside and placing."""
     old = aside(final)
-    if not os.path.lexists(old):
+    if not _there(old):
         return
-    if not os.path.lexists(final):
+    if not _there(final):
         os.rename(old, final)
     fsync_folder(final.parent)
     remove_tree(old)
@@ -125,12 +125,12 @@ def _put(staged: Path, final: Path) -> None:
     while True:
         make_folders(final.parent)
         try:
-            if os.path.lexists(final):
+            if _there(final):
                 _swap(staged, final)
             else:
                 os.rename(staged, final)
         except FileNotFoundError:  # a writer that failed next door removed the folder while it was empty
-            if not os.path.lexists(staged):
+            if not _there(staged):
                 raise
         else:
             return
@@ -140,32 +140,46 @@ def _put_back(staged: Path, final: Path, ours: tuple[int, int]) -> None:
     """Undo `_put`, however far it came: `ours` tells which is which, so that no interrupt comes at a wrong moment."""
     if not final.parent.exists():
         return
-    there = _identity(final) if os.path.lexists(final) else None
-    if there == ours:
-        if os.path.lexists(staged):
+    old = aside(final)
+    if _there(final) and _identity(final) == ours:
+        if _there(staged):
             _swap(staged, final)
+        elif _there(old):
+            _also(final, staged)
         else:
             os.rename(final, staged)
-    if os.path.lexists(aside(final)):
-        os.rename(aside(final), final)
+    if _there(old):
+        if _there(final) and _identity(final) == _identity(old):  # between two names of one file a rename does nothing
+            old.unlink()
+        else:
+            os.replace(old, final)
     fsync_folder(final.parent)
 
 
 def _swap(staged: Path, final: Path) -> None:
     """Exchange two files or folders in one step.
 
-    Where the file system cannot do that (NFS, some FUSE mounts), `final` is set aside for a moment, and
-    `restore_aside` finds it should the process die in between.
+    Where the file system cannot do that (NFS, some FUSE mounts), a file gets a second name first and is then
+    replaced. A folder cannot have two names: it is set aside for a moment, and `restore_aside` finds it should the
+    process die in between.
     """
     try:
         _exchange(staged, final)
     except OSError as error:
         if error.errno not in {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}:
             raise
-        log.warning("%s: this file system cannot exchange two names; the old version is set aside for a moment", final)
-        os.rename(final, aside(final))
-        os.rename(staged, final)
+        _also(final, aside(final))
+        os.replace(staged, final)
         os.rename(aside(final), staged)
+
+
+def _also(path: Path, name: Path) -> None:
+    """Give a file a second name, or a folder this name instead."""
+    try:
+        os.link(path, name)
+    except OSError:
+        log.warning("%s is set aside for a moment: this file system cannot exchange two names.", path)
+        os.rename(path, name)
 
 
 def _exchange(a: Path, b: Path) -> None:
@@ -181,3 +195,12 @@ def _exchange(a: Path, b: Path) -> None:
 def _identity(path: Path) -> tuple[int, int]:
     stat = os.lstat(path)
     return stat.st_dev, stat.st_ino
+
+
+def _there(path: Path) -> bool:
+    """Whether there is such a name; unlike `os.path.lexists`, which takes an I/O error for a no."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

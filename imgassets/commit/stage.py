@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imgassets.commit.checksum import xxh3_128
+from imgassets.commit.checksum import digest_of
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe
 from imgassets.commit.names import check_name
 from imgassets.commit.publish import (
@@ -24,7 +24,7 @@ from imgassets.commit.publish import (
     remove_tree,
 )
 from imgassets.commit.sink import Sink, append_durably, write_durably
-from imgassets.errors import BadInput, StoreError
+from imgassets.errors import StoreError
 from imgassets.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Stage:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            record = FileRecord(name, path.stat().st_size, xxh3_128(path))
+            record = FileRecord(name, path.stat().st_size, digest_of(path))
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -203,11 +203,11 @@ class Stage:
             return {}
         records: dict[str, FileRecord] = {}
         for line in lines:
-            with suppress(ValueError, TypeError, OSError, BadInput):  # a line that was cut off, a file that is gone
+            with suppress(ValueError, TypeError, OSError):  # a line that was cut off, a file that is gone
                 record = FileRecord(**json.loads(line))
                 path = self._files / check_name(record.name)
                 records.pop(record.name, None)
-                if path.stat().st_size == record.bytes and xxh3_128(path) == record.xxh3_128:
+                if path.stat().st_size == record.bytes and digest_of(path) == record.xxh3_128:
                     records[record.name] = record
         return records
 

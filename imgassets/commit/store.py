@@ -12,10 +12,10 @@ from stat import S_ISREG
 from typing import Any
 
 from imgassets.commit import lock
-from imgassets.commit.checksum import Checksums, xxh3_128
+from imgassets.commit.checksum import Checksums, digest_of
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_part
-from imgassets.commit.publish import Unfinished, fsync_folder, make_folders, remove_tree, restore_aside
+from imgassets.commit.publish import Unfinished, aside, fsync_folder, make_folders, remove_tree, restore_aside
 from imgassets.commit.stage import Location, Stage, free_bytes
 from imgassets.errors import BadInput, ImgassetsError, MissingUpstream, StoreError
 
@@ -132,16 +132,15 @@ class Store:
     def _recover(self, location: Location) -> None:
         """Bring what an attempt left that died while publishing into order: the old version or the new one, whole."""
         restore_aside(location.path)
-        if not location.folder:
-            restore_aside(location.manifest)
-        if not location.stage.exists():
-            return
-        # what died may not have been durable yet, and the stage, which may hold the other version, is about to go
-        fsync_folder(location.path.parent)
-        if not location.folder and self._in_effect(location) == location.staged_manifest:
+        if location.stage.exists():
+            # what died may not have been durable yet, and the stage, which may hold the other version, is about to go
+            fsync_folder(location.path.parent)
+        if not location.folder and (found := self._in_effect(location)) != location.manifest:
             make_folders(location.manifest.parent)
-            os.replace(location.staged_manifest, location.manifest)
+            os.replace(found, location.manifest)
             fsync_folder(location.manifest.parent)
+        if not location.folder:
+            remove_tree(aside(location.manifest))
 
     def _settled(self, location: Location, misfit: Callable[[Path, FileRecord], str | None]) -> Manifest:
         """The manifest that all files fit. One that they do not fit is looked at again: it may just be going out."""
@@ -166,9 +165,10 @@ class Store:
         A file and its manifest are two names, moved one after the other: in between, and after a kill in between,
         the file's checksum tells whose it is.
         """
-        if location.folder or not location.staged_manifest.exists():
+        waiting = [path for path in (location.staged_manifest, aside(location.manifest)) if path.exists()]
+        if location.folder or not waiting:
             return location.manifest
-        for path in (location.manifest, location.staged_manifest):
+        for path in (location.manifest, *waiting):
             with suppress(OSError, StoreError, BadInput):
                 if [record.xxh3_128 for record in load(path).files] == [self.checksums.of(location.path)]:
                     return path
@@ -189,9 +189,9 @@ def _checksum_misfit(path: Path, record: FileRecord) -> str | None:
     if problem := _size_misfit(path, record):
         return problem
     try:
-        found = xxh3_128(path)
-    except BadInput as error:
-        return str(error).removesuffix(".")
+        found = digest_of(path)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
     if found == record.xxh3_128:
         return None
     return f"{path} is damaged: its XXH3-128 is {found}, its manifest says {record.xxh3_128}"

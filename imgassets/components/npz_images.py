@@ -12,10 +12,11 @@ from pydantic import Field
 from imgassets.classes import imagenet_classes
 from imgassets.components.npz_checks import npz_checks
 from imgassets.components.partitions import RUN_SIZE, grouped, static
-from imgassets.errors import MissingUpstream, StoreError
+from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.arrays import ImageRows, LabelledImages
 from imgassets.formats.index import Index
 from imgassets.formats.systemds import size_text
+from imgassets.formats.systemds_csv import most_rows
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.io.base import BuildConfig
 from imgassets.io.systemds import CsvSample
@@ -23,7 +24,7 @@ from imgassets.progress import Progress
 from imgassets.resources import Storage
 from imgassets.sampling import quota_order
 from imgassets.sources.batches import batch_offsets, find_batches
-from imgassets.sources.imagenet_npz import NpzBatch, open_batch
+from imgassets.sources.imagenet_npz import RESOLUTIONS, NpzBatch, open_batch
 
 OWNERS = ["team:imgassets"]
 
@@ -68,6 +69,24 @@ class NpzImages(dg.Component, dg.Resolvable):
         str | None,
         dg.Resolver.default(description="Put before the names of the dataset's jobs; default: the name and _."),
     ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no run could make sense of while the YAML file is loaded, which names its place.
+
+        Raises:
+            BadInput: names the attribute.
+        """
+        batches = self.train_batches
+        if self.resolution not in RESOLUTIONS:
+            raise BadInput(f"resolution is {self.resolution}: expected one of {', '.join(map(str, RESOLUTIONS))}.")
+        if len(set(batches)) < len(batches) or any(number < 0 for number in batches):
+            raise BadInput(f"train_batches is {batches}: expected the number of each batch once.")
+        if not self.splits:
+            raise BadInput("train_batches is empty and val is false: expected at least one batch.")
+        try:
+            size_text(self.csv_size_gb)
+        except BadInput as error:
+            raise BadInput(f"csv_size_gb: {error}") from None
 
     @property
     def splits(self) -> dict[str, list[str]]:
@@ -243,6 +262,6 @@ def _csv_content(parts: list[Artifact], split: str, gib: float, seed: int, binar
     readers = [part.open() for part in parts]
     class_ids = np.concatenate([reader.labels for reader in readers])
     columns = imagenet_classes().devkit_ids[class_ids] - 1
-    order = quota_order(columns, seed)
+    order = quota_order(columns, seed, stop=most_rows(gib, int(np.prod(readers[0].images.shape[1:]))))
     notes = {"seed": seed, "rows_per_class": np.bincount(columns, minlength=1000).tolist()}
     return CsvSample(partial(ImageRows, readers), order, columns, split, gib, binary_block, notes)

@@ -58,21 +58,19 @@ def write_arrays(content: LabelledImages, stage: Stage) -> Written:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Reads an arrays folder, by mapping its files."""
+    """Reads an arrays folder, by mapping its files; StoreError where one is damaged."""
 
     path: Path
 
     @cached_property
     def images(self) -> NDArray[np.uint8]:
         """Read-only uint8 (N, C, H, W)."""
-        images: NDArray[np.uint8] = np.load(self.path / IMAGES, mmap_mode="r", allow_pickle=False)
-        return images
+        return _map(self.path / IMAGES)
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """Read-only int64 (N,), class_ids."""
-        labels: NDArray[np.int64] = np.load(self.path / LABELS, mmap_mode="r", allow_pickle=False)
-        return labels
+        return _map(self.path / LABELS)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -116,6 +114,14 @@ class ImageRows:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _map(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): materialize its partition again.") from error
+    return array
 
 
 def _write_header(sink: Sink, shape: tuple[int, ...], dtype: Any) -> None:

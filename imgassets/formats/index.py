@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgassets.commit import Stage, Written
+from imgassets.errors import StoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,25 +47,36 @@ def write_index(index: Index, stage: Stage) -> Written:
 
 @dataclass(frozen=True)
 class IndexReader:
-    """Reads an index folder."""
+    """Reads an index folder; StoreError where a file of it is damaged."""
 
     path: Path
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
-        """The rows, all columns or some; damaged pages raise OSError."""
+        """The rows, all columns or some; checksums of the pages that are read are verified."""
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.path / TABLE, columns=columns, page_checksum_verification=True)
+        with _sound(self.path / TABLE) as path:
+            return pq.read_table(path, columns=columns, page_checksum_verification=True)
 
     @property
     def schema(self) -> pa.Schema:
         """Names and types of the columns."""
         import pyarrow.parquet as pq
 
-        return pq.read_schema(self.path / TABLE)
+        with _sound(self.path / TABLE) as path:
+            return pq.read_schema(path)
 
     @cached_property
     def report(self) -> dict[str, Any]:
         """What was found while the index was made."""
-        report: dict[str, Any] = json.loads((self.path / REPORT).read_text(encoding="utf-8"))
+        with _sound(self.path / REPORT) as path:
+            report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return report
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except (OSError, ValueError) as error:  # Arrow's errors are of these two kinds
+        raise StoreError(f"{path} cannot be read ({error}): materialize it again.") from error

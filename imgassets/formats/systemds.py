@@ -25,8 +25,6 @@ MTD_KEYS = frozenset({*_MATRIX_KEYS, *_TEXT_KEYS, *_FREE_KEYS})
 """Keys SystemDS 3.4.0 knows; any other makes its read() fail."""
 MOST_GIB = 2.0**20
 
-Progress = Callable[[int, int], None]
-"""Called now and then with (bytes done, bytes in all)."""
 T = TypeVar("T")
 R = TypeVar("R")
 

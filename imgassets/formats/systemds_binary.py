@@ -22,7 +22,6 @@ from imgassets.errors import StoreError
 from imgassets.formats.systemds import (
     CLASSES,
     VALUES,
-    Progress,
     RowSource,
     check_columns,
     in_order,
@@ -52,11 +51,10 @@ def matrix_bytes(rows: int, cols: int) -> int:
     return len(HEADER) + blocks * (_RECORD.size + len(_SYNC)) - (len(_SYNC) if blocks else 0) + 8 * rows * cols
 
 
-def write_matrix(sink: Sink, bands: Iterable[NDArray[np.uint8]], rows: int, progress: Progress | None = None) -> int:
+def write_matrix(sink: Sink, bands: Iterable[NDArray[np.uint8]]) -> int:
     """Write a matrix of float32(v)/255 from its rows v, and return its number of nonzero cells.
 
-    `bands` are uint8 (1000, columns) arrays, of which the last may be lower; `rows` is their total. Memory: one band,
-    and 8 MB for a block.
+    `bands` are uint8 (1000, columns) arrays, of which the last may be lower. Memory: one band, and 8 MB for a block.
     """
     sink.write(HEADER)
     cells = VALUES.astype(">f8").view(np.uint64)
@@ -73,8 +71,6 @@ def write_matrix(sink: Sink, bands: Iterable[NDArray[np.uint8]], rows: int, prog
             record = _RECORD.pack(length, 16, number + 1, column // BLOCK + 1, *levels.shape, _DENSE)
             sink.write(_SYNC + record if number or column else record)
             sink.write(block.data)
-        if progress:
-            progress(sink.tell(), matrix_bytes(rows, columns))
     return nnz
 
 
@@ -96,7 +92,6 @@ def write_sample_blocks(
     split: str,
     size: str,
     classes: int = CLASSES,
-    progress: Progress | None = None,
 ) -> tuple[str, str]:
     """Write rows `chosen` and their labels as `imagenet_<split>[_labels]_<size>GB.bin`, a `.mtd` beside each.
 
@@ -112,19 +107,17 @@ def write_sample_blocks(
         return take(rows, chosen[start : start + BLOCK])
 
     pixels = in_order(read, range(0, len(chosen), BLOCK), threads=1)
-    _write_with_mtd(stage, data_name, pixels, len(chosen), rows.width, progress)
-    _write_with_mtd(stage, label_name, _onehot(columns[chosen], classes), len(chosen), classes, None)
+    _write_with_mtd(stage, data_name, pixels, len(chosen), rows.width)
+    _write_with_mtd(stage, label_name, _onehot(columns[chosen], classes), len(chosen), classes)
     return data_name, label_name
 
 
-def _write_with_mtd(
-    stage: Stage, name: str, bands: Iterator[NDArray[np.uint8]], rows: int, columns: int, progress: Progress | None
-) -> None:
+def _write_with_mtd(stage: Stage, name: str, bands: Iterator[NDArray[np.uint8]], rows: int, columns: int) -> None:
     # The number of nonzero cells is known once all are written, so the .mtd is what tells that they were.
     if stage.finished(name) and stage.finished(name + ".mtd"):
         return
     with stage.create(name) as sink:
-        nnz = write_matrix(sink, bands, rows, progress)
+        nnz = write_matrix(sink, bands)
     with stage.create(name + ".mtd") as sink:
         sink.write(mtd_bytes(rows, columns, nnz, format="binary", rows_in_block=BLOCK, cols_in_block=BLOCK))
 

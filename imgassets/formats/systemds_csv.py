@@ -20,7 +20,6 @@ from imgassets.formats.systemds import (
     CLASSES,
     GIB,
     VALUES,
-    Progress,
     RowSource,
     check_columns,
     in_order,
@@ -80,7 +79,7 @@ def _pairs() -> Any:
     """Arrow binary array (65536,): the text of two pixels, indexed by both as one little-endian uint16."""
     import pyarrow as pa
 
-    # "0.5,1," and so on: 256 x 256 joined texts, the low byte being the first pixel
+    # 256 x 256 texts such as "0.5019608,1,", the low byte being the first pixel
     cells = [cell + b"," for cell in CELLS]
     return pa.array([low + high for high in cells for low in cells], type=pa.binary())
 
@@ -179,7 +178,6 @@ def write_sample(
     gib: float,
     classes: int = CLASSES,
     threads: int = 2,
-    progress: Progress | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> SampleFacts:
     """Write the longest prefix of `order` that fits into `gib` GiB of data and labels, or all rows if they are less.
@@ -209,8 +207,6 @@ def write_sample(
         with stage.create(data_name) as sink:
             for part in in_order(text, range(0, facts.rows, BATCH), threads):
                 sink.write(part)
-                if progress:
-                    progress(sink.tell(), facts.data_bytes)
             if sink.tell() != facts.data_bytes:
                 raise StoreError(
                     f"{data_name}: {sink.tell()} bytes where {facts.data_bytes} were counted beforehand: "

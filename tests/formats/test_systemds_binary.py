@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imgassets.commit import Stage
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.systemds import VALUES
 from imgassets.formats.systemds_binary import matrix_bytes, read_blocks, write_sample_blocks
@@ -54,31 +55,25 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-def test_progress_ends_at_the_size_of_the_file(tmp_path: Path) -> None:
-    calls: list[tuple[int, int]] = []
-    write_sample_blocks(
-        new_stage(tmp_path / "x"), ArrayRows(images(2300, 40)), np.arange(2300), np.zeros(2300, int),
-        split="val", size="1", progress=lambda *call: calls.append(call),
-    )  # fmt: skip
-    assert len(calls) == 3
-    assert calls[-1] == (matrix_bytes(2300, 40),) * 2
-
-
-def test_an_attempt_is_taken_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("files_done", range(4))
+def test_an_attempt_is_taken_up(tmp_path: Path, files_done: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = images(50, 40)
     whole = make(tmp_path / "whole", pixels, np.arange(50))
-    stage = new_stage(tmp_path / "train")
-    with pytest.raises(KeyboardInterrupt):
-        write_sample_blocks(
-            stage, ArrayRows(pixels), np.arange(50), np.arange(50) * 31, split="train", size="1.5", classes=2000,
-            progress=_interrupt,
-        )  # fmt: skip
+    create, opened = Stage.create, []
+
+    def create_some(stage: Stage, name: str) -> object:
+        if len(opened) == files_done:
+            raise KeyboardInterrupt
+        opened.append(name)
+        return create(stage, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "create", create_some)
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path / "train", pixels, np.arange(50))
+    assert len(opened) == files_done
     again = make(tmp_path / "train", pixels, np.arange(50))
     assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in again]
-
-
-def _interrupt(done: int, total: int) -> None:
-    raise KeyboardInterrupt
 
 
 def test_labels_out_of_range(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -52,6 +52,7 @@ def test_each_cell_reads_back_to_its_float32_and_no_shorter_text_does() -> None:
     assert (CELLS[0], CELLS[51], CELLS[128], CELLS[255]) == (b"0", b"0.2", b"0.5019608", b"1")
 
 
+@settings(deadline=None)
 @given(blocks)
 def test_text_is_what_cell_by_cell_gives(block: np.ndarray) -> None:
     text = bytes(encode(block))
@@ -71,6 +72,7 @@ def test_widths_the_encoder_cannot_take() -> None:
         encode(np.broadcast_to(np.uint8(0), (2**15, 2**13)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), max_size=20))
 def test_onehot_text(columns: list[int]) -> None:
     lines = encode_onehot(np.array(columns, np.int64), 7).tobytes().decode().splitlines()
@@ -88,6 +90,7 @@ def test_size_text(gib: float, text: str) -> None:
     assert size_text(gib) == text
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2**20, exclude_min=True))
 def test_size_text_reads_back(gib: float) -> None:
     assert float(size_text(gib)) == gib
@@ -99,6 +102,7 @@ def test_what_is_no_size(gib: float) -> None:
         size_text(gib)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 150), st.integers(1, 40), st.floats(0, 1.3), st.integers(0, 3))
 def test_the_plan_fills_the_target_to_within_one_row(count: int, pairs: int, share: float, seed: int) -> None:
     pixels = images(count, 2 * pairs, seed, darkest=-40)
@@ -131,10 +135,7 @@ def test_only_the_rows_of_the_sample_are_read() -> None:
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_files_hold_what_was_planned(tmp_path: Path, threads: int) -> None:
     pixels = images(1000, 60)
-    calls: list[tuple[int, int]] = []
-    facts = make(
-        tmp_path / "val", pixels, 0.0003, threads=threads, progress=lambda *a: calls.append(a), notes={"seed": 0}
-    )
+    facts = make(tmp_path / "val", pixels, 0.0003, threads=threads, notes={"seed": 0})
     files = {path.name: path.read_bytes() for path in (tmp_path / "val").iterdir()}
     data, labels = facts.names
     assert (data, labels) == ("imagenet_val_0.0003GB.csv", "imagenet_val_labels_0.0003GB.csv")
@@ -152,8 +153,6 @@ def test_files_hold_what_was_planned(tmp_path: Path, threads: int) -> None:
     sidecar = json.loads(files["sample.json"])
     assert sidecar["global_index"] == chosen.tolist()
     assert (sidecar["class_order"], sidecar["notes"], sidecar["rows"]) == ("clsloc", {"seed": 0}, facts.rows)
-    assert calls[-1] == (facts.data_bytes, facts.data_bytes)
-    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
 def test_smaller_samples_are_nested_in_larger_ones(tmp_path: Path) -> None:
@@ -264,6 +263,7 @@ def test_an_attempt_is_taken_up_where_it_ended(tmp_path: Path, files_done: int) 
         assert (tmp_path / "val" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), st.integers(1, 4))
 def test_in_order_keeps_order_and_bounds_what_waits(count: int, threads: int) -> None:
     started = 0

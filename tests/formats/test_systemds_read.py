@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -24,6 +24,7 @@ blocks = st.tuples(st.integers(0, 9), st.integers(1, 20)).flatmap(
 DATA, LABELS = "imagenet_val_0.0002GB.csv", "imagenet_val_labels_0.0002GB.csv"
 
 
+@settings(deadline=None)
 @given(blocks)
 def test_text_comes_back_as_pixels(block: np.ndarray) -> None:
     assert (parse_rows(encode(block), block.shape[1]) == block).all()
@@ -34,6 +35,7 @@ def test_all_pairs_of_levels_come_back() -> None:
     assert (parse_rows(bytes(encode(block)), 512) == block).all()
 
 
+@settings(deadline=None)
 @given(blocks.filter(lambda b: b.size > 0), st.data())
 def test_any_other_byte_is_noticed(block: np.ndarray, data: st.DataObject) -> None:
     text = bytearray(encode(block))
@@ -58,6 +60,7 @@ def test_texts_that_are_no_rows_of_two(text: bytes) -> None:
         parse_rows(text, 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 8), max_size=20))
 def test_onehot_comes_back(columns: list[int]) -> None:
     assert parse_onehot(encode_onehot(np.array(columns, int), 9).tobytes(), 9).tolist() == columns

@@ -1,0 +1,194 @@
+"""What must hold after a fault, judged by reading the store's bytes, not by asking the code under test alone."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from imgassets.errors import LIMIT, ImgassetsError, MissingUpstream
+from tests.commit import victim
+from tests.commit.shim import Death, Shim
+from tests.commit.victim import Kind
+
+Start = Literal["first", "republish", "resume"]
+KINDS: tuple[Kind, ...] = ("folder", "file")
+STARTS: tuple[Start, ...] = ("first", "republish", "resume")
+VERSION = 2
+"""What every attempt commits; version 1 is what may lie there before."""
+
+Tree = dict[str, bytes | None]
+
+
+class Broken(AssertionError):
+    """An invariant does not hold; `args[0]` is its name."""
+
+
+def tree(root: Path) -> Tree:
+    """Every file below `root` with its bytes, and every folder."""
+    if root.is_file():
+        return {"": root.read_bytes()}
+    return {str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}
+
+
+@dataclass
+class Case:
+    """One kind of artifact in one state before the attempt: made once, copied for every fault."""
+
+    kind: Kind
+    start: Start
+    scratch: Path
+    template: Path = field(init=False)
+    old: Tree | None = field(init=False)
+    """The artifact before the attempt."""
+    new: Tree = field(init=False)
+    """The artifact after an undisturbed one."""
+    before: Tree = field(init=False)
+    """The whole store before the attempt, without what a killed attempt left."""
+    after: Tree = field(init=False)
+    """The whole store after an undisturbed attempt."""
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count()
+        self.template = self.scratch / "template"
+        (self.template / "store").mkdir(parents=True)
+        if self.start != "first":
+            victim.commit(self.template, self.kind, 1)
+        self.before = tree(self.template / "store")
+        self.old = self._artifact(self.template)
+        undisturbed = self.scratch / "undisturbed"
+        shutil.copytree(self.template, undisturbed)
+        assert victim.commit(undisturbed, self.kind, VERSION)
+        new = self._artifact(undisturbed)
+        assert new
+        self.new, self.after = new, tree(undisturbed / "store")
+        if self.start == "resume":  # some files are finished, in a folder another one is begun
+            dying = Shim(lambda op: op.name in {"write", "scandir"} and self._finished() == len(self.new) // 2)
+            with suppress(Death), dying:
+                victim.commit(self.template, self.kind, VERSION)
+            assert self._finished() == len(self.new) // 2
+
+    def fresh(self) -> Path:
+        """A copy of the state before the attempt."""
+        root = self.scratch / f"run-{next(self._numbers)}"
+        shutil.copytree(self.template, root)
+        return root
+
+    def done(self, root: Path) -> None:
+        """Remove a copy."""
+        shutil.rmtree(root)
+
+    def look(self, root: Path, *, exchange: bool = True) -> str:
+        """Which version is visible: `old`, `new` or `none`.
+
+        Where names cannot be exchanged, a folder may be set aside when the process dies; it is `aside` then, and
+        must be whole there.
+
+        Raises:
+            Broken: a mixed or torn one is, or one that its manifest does not describe, or the old one is lost.
+        """
+        found = self._artifact(root)
+        if found is None:
+            path = victim.location_in(victim.store_at(root), self.kind).path
+            aside = tree(path.with_name(f".{path.name}.old"))
+            if self.kind == "folder" and self.old is not None and not exchange and aside in (self.old, self.new):
+                return "aside"
+            if self.old is not None:
+                raise Broken("lost", "the old version is not there")
+            seen = "none"
+        elif found == self.old:
+            seen = "old"
+        elif found == self.new:
+            seen = "new"
+        else:
+            raise Broken("torn", f"neither version: { ({k: v and len(v) for k, v in found.items()}) }")
+        store = victim.store_at(root)
+        try:
+            manifest = store.verify(victim.location_in(store, self.kind))
+        except MissingUpstream:
+            # a file that is first published may be seen before its manifest: whole, but not there yet for readers
+            if seen == "none" or (self.kind == "file" and self.old is None):
+                return "none"
+            raise Broken("torn", f"the {seen} version is there, its manifest is not") from None
+        except ImgassetsError as error:
+            raise Broken("torn", str(error)) from None
+        if manifest.recipe.config["version"] != {"old": 1, "new": VERSION}.get(seen):
+            raise Broken("torn", f"the manifest describes another version than the {seen} one that is there")
+        return seen
+
+    def settle(self, root: Path) -> None:
+        """A rerun makes the very bytes of an undisturbed run and leaves nothing else behind."""
+        try:
+            victim.commit(root, self.kind, VERSION)
+        except ImgassetsError as error:
+            raise Broken("differing", f"the rerun failed: {error}") from error
+        self.settled(root)
+
+    def settled(self, root: Path) -> None:
+        """The store is that of an undisturbed run."""
+        found = tree(root / "store")
+        if found != self.after:
+            odd = sorted(k for k in found.keys() | self.after.keys() if found.get(k, b"-") != self.after.get(k, b"-"))
+            raise Broken("differing", f"after the rerun these differ: {odd}")
+        store = victim.store_at(root)
+        if store.verify(victim.location_in(store, self.kind)).recipe.config["version"] != VERSION:
+            raise Broken("differing", "the manifest is another one")
+
+    def untouched(self, root: Path) -> None:
+        """Nothing new remains, and what was there is; what an earlier kill left may be there still, as it was."""
+        found = tree(root / "store")
+        if found not in (self.before, tree(self.template / "store")):
+            odd = sorted(k for k in found.keys() | self.before.keys() if found.get(k, b"-") != self.before.get(k, b"-"))
+            raise Broken("remains", f"after the error these differ: {odd}")
+
+    def told(self, root: Path, message: str, code: int) -> None:
+        """The error is one line that names the artifact, and a full disk is called that."""
+        path = str(victim.location_in(victim.store_at(root), self.kind).path)
+        if "\n" in message or len(message) > LIMIT or path not in message:
+            raise Broken("message", message)
+        full = "disk is full" in message or "could not be undone" in message
+        if (code in {errno.ENOSPC, errno.EDQUOT}) > full:
+            raise Broken("message", message)
+
+    def _artifact(self, root: Path) -> Tree | None:
+        path = victim.location_in(victim.store_at(root), self.kind).path
+        return tree(path) if path.exists() else None
+
+    def _finished(self) -> int:
+        journal = victim.location_in(victim.store_at(self.template), self.kind).stage / "journal"
+        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+@dataclass
+class Tally:
+    """Counts of what was tried and of what broke, for one line at the end and one line per failure."""
+
+    what: str
+    points: int = 0
+    broken: list[tuple[str, str]] = field(default_factory=list)
+
+    def check(self, repro: str, judge: Callable[[], object]) -> None:
+        """Judge one point; what breaks is kept with the way to see it again."""
+        self.points += 1
+        try:
+            judge()
+        except Broken as error:
+            self.broken.append((error.args[0], f"{repro}: {error.args[0]}: {error.args[1]}"))
+
+    def line(self) -> str:
+        """E.g. `412 kill points: 0 torn, 0 lost, 0 differing reruns`."""
+        count = {name: sum(kind == name for kind, _ in self.broken) for name in ("torn", "lost", "differing")}
+        line = f"{self.points} {self.what}: {count['torn']} torn, {count['lost']} lost, {count['differing']} differing"
+        others = len(self.broken) - sum(count.values())
+        return f"{line} reruns" + (f", {others} other failures" if others else "")
+
+    def finish(self, at_least: int) -> None:
+        """Print the counts; fail if anything broke, or if suspiciously little was tried."""
+        print(self.line())
+        assert not self.broken, "\n".join([self.line(), *(text for _, text in self.broken[:20])])
+        assert self.points >= at_least, f"only {self.points} {self.what}: the faults did not reach the code"
