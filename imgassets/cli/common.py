@@ -29,9 +29,7 @@ def emit(document: Any) -> None:
     click.echo(json.dumps(document, indent=1, ensure_ascii=False))
 
 
-def wanted(
-    selection: str, partitions: str | None, instance: dg.DagsterInstance
-) -> list[tuple[Asset, Sequence[str]]]:
+def wanted(selection: str, partitions: str | None, instance: dg.DagsterInstance) -> list[tuple[Asset, Sequence[str]]]:
     """The selected assets, upstream first, each with its partitions.
 
     Raises:
@@ -39,7 +37,7 @@ def wanted(
     """
     from imgassets.operations.graph import parse_range, select
 
-    found = []
+    found: list[tuple[Asset, Sequence[str]]] = []
     for asset in select(selection):
         keys = asset.keys(instance)
         found.append((asset, parse_range(partitions, keys) if partitions else keys))

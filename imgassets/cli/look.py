@@ -11,6 +11,9 @@ import click
 
 from imgassets.cli.common import as_json, emit, size, table
 
+SHOWN = 3
+"""Reasons told of each asset."""
+
 
 @click.command()
 @click.argument("selection", default="*")
@@ -42,13 +45,11 @@ def status(selection: str, as_json: bool) -> None:
         ]
         click.echo(table(("asset", "partitions", "current", "stale", "missing", "failed", "size"), rows))
         for one in found:
-            by_reason: dict[str, list[str]] = {}
-            for partition, reason in one.reasons.items():
-                by_reason.setdefault(reason, []).append(partition)
-            for reason, keys in by_reason.items():
-                if reason != "missing":
-                    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-                    click.echo(f"  {one.asset}/{keys[0]}{more}: {reason}")
+            told = {key: reason for key, reason in one.reasons.items() if reason != "missing"}
+            for key, reason in list(told.items())[:SHOWN]:
+                click.echo(f"  {one.asset}/{key}: {reason}")
+            if len(told) > SHOWN:
+                click.echo(f"  … and {len(told) - SHOWN} more of {one.asset}: see --json")
     sys.exit(1 if any(one.failed for one in found) else 0)
 
 

@@ -25,11 +25,8 @@ from imgassets.cli.common import (
 from imgassets.errors import BadInput
 
 if TYPE_CHECKING:
-    import dagster as dg
     from rich.console import Console
     from rich.progress import Progress
-
-    from imgassets.io.graph import Asset
 
 
 @click.command("sample-data")

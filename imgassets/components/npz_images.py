@@ -11,6 +11,7 @@ from pydantic import Field
 
 from imgassets.classes import imagenet_classes
 from imgassets.components.npz_checks import npz_checks
+from imgassets.components.npz_estimates import arrays_estimate, index_estimate, sample_estimate
 from imgassets.components.partitions import RUN_SIZE, grouped, static
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.arrays import ImageRows, LabelledImages
@@ -144,6 +145,7 @@ def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
                 lambda: _index(dataset, batch, first, progress),
                 inputs=storage.raw_checksums(batch.path),
                 config={"resolution": dataset.resolution, "first_row": first},
+                estimate=lambda: index_estimate(batch),
             )
 
         return Builds(build, force=config.force)
@@ -164,7 +166,11 @@ def _arrays(dataset: NpzImages) -> dg.AssetsDefinition:
             batch, _ = _open(dataset, storage, key)
             raw = storage.raw_checksums(batch.path)
             _refuse_stale(npz_index[key], raw)
-            return Build(lambda: _labelled_images(batch), inputs=raw | npz_index[key].as_input)
+            return Build(
+                lambda: _labelled_images(batch),
+                inputs=raw | npz_index[key].as_input,
+                estimate=lambda: arrays_estimate(batch),
+            )
 
         return Builds(build, force=config.force)
 
@@ -198,6 +204,7 @@ def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
                 lambda: _csv_content(parts, split, gib, seed, binary),
                 inputs=_inputs(parts),
                 config={"csv_size_gb": float(gib), "seed": seed, "binary_block": binary},
+                estimate=lambda: sample_estimate(parts, 3 * dataset.resolution**2, gib, binary),
             )
 
         return Builds(build, force=config.force)

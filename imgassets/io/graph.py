@@ -1,7 +1,7 @@
 """The asset graph as operations see it: partitioned artifacts, the managers that open them, what they are made from."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,18 @@ class Asset:
         """All partitions, in order."""
         return list(self.partitions.get_partition_keys(dynamic_partitions_store=instance))
 
+    def runs(self, partitions: Collection[str], instance: dg.DagsterInstance) -> Iterator[list[str]]:
+        """`partitions` as runs of neighbours, as Dagster's ranges are, of at most `run_size`."""
+        wanted, run = set(partitions), list[str]()
+        for key in self.keys(instance):
+            if run and (key not in wanted or len(run) == self.run_size):
+                yield run
+                run = []
+            if key in wanted:
+                run.append(key)
+        if run:
+            yield run
+
     def artifact(self, partition: str) -> Artifact:
         """One partition, whether it exists or not."""
         return self.io_manager.artifact(self.key, partition)
@@ -65,6 +77,13 @@ class Asset:
         return builds
 
 
+def run_tags(run: Sequence[str]) -> dict[str, str]:
+    """Tags of a run over neighbours."""
+    if len(run) == 1:
+        return {"dagster/partition": run[0]}
+    return {"dagster/asset_partition_range_start": run[0], "dagster/asset_partition_range_end": run[-1]}
+
+
 @dataclass(frozen=True)
 class Graph:
     """All partitioned artifacts of a code location, upstream first."""
@@ -75,11 +94,11 @@ class Graph:
     @classmethod
     def of(cls, repository: dg.RepositoryDefinition, resources: Mapping[str, Any]) -> "Graph":
         """The graph of a code location with its resources, by name and ready to use."""
-        levels = repository.asset_graph.toposorted_asset_keys_by_level
+        every = repository.asset_graph  # its definitions name their inputs in full
         assets = {}
-        for key in (key for level in levels for key in sorted(level)):
-            definition = repository.assets_defs_by_key.get(key)
-            if definition is None or not definition.is_executable or definition.partitions_def is None:
+        for key in (key for level in every.toposorted_asset_keys_by_level for key in sorted(level)):
+            definition = every.get(key).assets_def
+            if not every.get(key).is_executable or definition.partitions_def is None:
                 continue
             manager = resources.get(definition.get_io_manager_key_for_asset_key(key))
             if isinstance(manager, ArtifactIOManager):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -132,6 +133,11 @@ class Prospects:
         sizes = [self._size(name) for name in prospect.recipe.inputs] if prospect.recipe else [None]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
+    def raw_files(self, prospect: Prospect) -> list[Path]:
+        """The files below the raw root that a partition is made from."""
+        names = prospect.recipe.inputs if prospect.recipe else ()
+        return [path for name in names if (path := self._storage.raw_root / name).is_file()]
+
     def unread_bytes(self, prospect: Prospect) -> int:
         """Size of the raw inputs that have to be read for their checksums first."""
         return sum(self._size(name) or 0 for name in prospect.unread)
@@ -158,9 +164,7 @@ class Prospects:
             build = self._build(asset, partition)
         except ImgassetsError as error:
             return Prospect(asset, partition, Verdict.CANNOT, str(error), current)
-        recipe = Recipe(
-            asset.name, partition, build.inputs, build.config, asset.io_manager.format, asset.code_version
-        )
+        recipe = Recipe(asset.name, partition, build.inputs, build.config, asset.io_manager.format, asset.code_version)
         unread = tuple(name for name, checksum in build.inputs.items() if UNREAD in checksum)
         if self._force:
             reason = "forced"

@@ -1,14 +1,15 @@
 """Many partitions in few runs, in this process: what Dagster's own command line refuses for multi-run assets."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
 from imgassets.io.base import on_partition
-from imgassets.io.prospects import Prospects, Verdict
-from imgassets.operations.graph import Asset, definitions, graph
+from imgassets.io.prospects import Prospect, Prospects, Verdict
+from imgassets.io.graph import Asset, run_tags
+from imgassets.operations.graph import definitions, graph
 
 
 @dataclass
@@ -35,7 +36,7 @@ def backfill(
 ) -> Outcome:
     """Materialize `partitions` of an asset in as few runs as its backfill policy allows, recorded in `instance`.
 
-    What is recorded and can be told to be unchanged without reading it needs no run. A run covers neighbours only, as
+    What is recorded and proven to be unchanged needs no run. A run covers neighbours only, as
     Dagster's ranges do. A partition that fails keeps no other from being made.
 
     Args:
@@ -56,14 +57,13 @@ def backfill(
     skipped = set(outcome.unchanged)
     token = on_partition.set(observe)
     try:
-        for run in _runs([key for key in partitions if key not in skipped], asset.keys(instance), asset.run_size):
-            tags = {"dagster/asset_partition_range_start": run[0], "dagster/asset_partition_range_end": run[-1]}
+        for run in asset.runs([key for key in partitions if key not in skipped], instance):
             result = job.execute_in_process(
                 run_config=run_config,
                 instance=instance,
                 asset_selection=[asset.key],
                 partition_key=run[0] if len(run) == 1 else None,
-                tags=tags if len(run) > 1 else None,
+                tags=run_tags(run) if len(run) > 1 else None,
                 raise_on_error=False,
             )
             _collect(outcome, run, result, instance)
@@ -85,26 +85,15 @@ def _unchanged(
         return []
     recorded = instance.get_materialized_partitions(asset.key)
     prospects = Prospects(graph(), instance, config={asset.key: config})
-    return [
-        key
-        for key in partitions
-        if key in recorded
-        and (prospect := prospects.of(asset, key)).verdict is Verdict.KEEP
-        and not prospects.unproven_bytes(prospect)
-    ]
+    return [key for key in partitions if key in recorded and _proven(prospects.of(asset, key))]
 
 
-def _runs(partitions: Sequence[str], every: Sequence[str], size: int) -> Iterator[list[str]]:
-    """Runs of neighbours among `every`, of at most `size`."""
-    wanted, run = set(partitions), list[str]()
-    for key in every:
-        if run and (key not in wanted or len(run) == size):
-            yield run
-            run = []
-        if key in wanted:
-            run.append(key)
-    if run:
-        yield run
+def _proven(prospect: Prospect) -> bool:
+    """What a run would find out, and then do nothing."""
+    if prospect.verdict is not Verdict.KEEP or prospect.recipe is None:
+        return False
+    artifact = prospect.asset.artifact(prospect.partition)
+    return artifact.store.proven(artifact.location, prospect.recipe) is not None
 
 
 def _collect(

@@ -49,9 +49,11 @@ def garbage(graph: Graph, instance: dg.DagsterInstance) -> list[Garbage]:
     storage: Storage = graph.resources["storage"]
     store = storage.artifacts
     declared = {
-        f"{asset.name}/{key}": asset.artifact(key).location for asset in graph.assets.values() for key in asset.keys(instance)
+        f"{asset.name}/{key}": asset.artifact(key).location
+        for asset in graph.assets.values()
+        for key in asset.keys(instance)
     }
-    found = {location: manifest for location, manifest in _artifacts(store)}
+    found = dict(_artifacts(store))
     names = {location: f"{m.recipe.artifact}/{m.recipe.partition}" for location, m in found.items()}
     inputs = {names[location]: manifest.recipe.inputs for location, manifest in found.items()}
     kept = reachable(declared, inputs)

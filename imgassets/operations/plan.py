@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -80,9 +81,7 @@ def plan(
 ) -> Plan:
     """The plan of making `wanted`, assets with their partitions, upstream first."""
     wanted = list(wanted)
-    prospects = Prospects(
-        graph, instance, config=config, making={asset.key for asset, _ in wanted}, force=force
-    )
+    prospects = Prospects(graph, instance, config=config, making={asset.key for asset, _ in wanted}, force=force)
     steps = []
     for asset, keys in wanted:
         history = _History.of(asset, instance)
@@ -91,22 +90,22 @@ def plan(
 
 
 def _step(prospects: Prospects, prospect: Prospect, history: "_History") -> Step:
+    known = partial(Step, prospect.asset.name, prospect.partition, prospect.verdict.value, prospect.reason)
     replaced = prospect.manifest.total_bytes if prospect.manifest else 0
-    arguments: Any = (prospect.asset.name, prospect.partition, prospect.verdict.value, prospect.reason)
     if prospect.verdict is Verdict.CANNOT:
-        return Step(*arguments, None, None, replaced, None, None)
+        return known(read=None, write=None, replaced=replaced, memory=None, seconds=None)
     if prospect.verdict is Verdict.KEEP:
-        return Step(*arguments, prospects.unproven_bytes(prospect), 0, 0, None, 0.0)
+        return known(read=prospects.unproven_bytes(prospect), write=0, replaced=0, memory=None, seconds=0.0)
     estimate = prospect.estimate
     write = estimate.write if estimate else replaced or None
     read = estimate.read if estimate and estimate.read is not None else prospects.input_bytes(prospect)
-    if read is not None:
-        read += prospects.unread_bytes(prospect)
-    memory = estimate.memory if estimate else None
-    if memory is None:
-        memory = history.memory
-    seconds = write * history.seconds_per_byte if write is not None and history.seconds_per_byte else None
-    return Step(*arguments, read, write, replaced, memory, seconds)
+    return known(
+        read=None if read is None else read + prospects.unread_bytes(prospect),
+        write=write,
+        replaced=replaced,
+        memory=history.memory or (estimate.memory if estimate else None),
+        seconds=write * history.seconds_per_byte if write is not None and history.seconds_per_byte else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -129,4 +128,3 @@ class _History:
             return cls(None, None)
         memory = max((row.get("peak_memory_MB") or 0 for row in built), default=0)
         return cls(sum(row["seconds"] for row in built) / sum(row["bytes"] for row in built), int(memory * 1e6) or None)
-

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from imgassets.errors import ImgassetsError
 from imgassets.io.graph import Asset
+from imgassets.io.records import failed, missing
 from imgassets.io.prospects import Prospect, Prospects, Verdict
 from imgassets.operations.graph import graph
 
-ENDED_BADLY = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-
+__all__ = ["Status", "failed", "missing", "stale", "status"]
 
 @dataclass(frozen=True)
 class Status:
@@ -26,26 +25,6 @@ class Status:
     bytes: int
     reasons: dict[str, str]
     """Why, of all that are not current, by partition."""
-
-
-def missing(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
-    """Partitions that are not in the store, or that Dagster has no record of."""
-    recorded = instance.get_materialized_partitions(asset.key)
-    return [key for key in asset.keys(instance) if key not in recorded or not _exists(asset, key)]
-
-
-def failed(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
-    """Partitions whose last attempt failed or was stopped, and that have not been made since."""
-    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
-        asset.key
-    )
-    runs = {run_id for run_id, _ in attempts.values()}
-    bad = {
-        run.run_id
-        for run in instance.get_runs(dg.RunsFilter(run_ids=list(runs)) if runs else None, limit=None if runs else 0)
-        if run.status in ENDED_BADLY
-    }
-    return [key for key in asset.keys(instance) if key in attempts and attempts[key][0] in bad]
 
 
 def stale(asset: Asset, instance: dg.DagsterInstance, upstream: Collection[Asset] = ()) -> list[str]:
@@ -81,11 +60,3 @@ def _status(asset: Asset, prospects: Prospects, instance: dg.DagsterInstance) ->
 
 def _reason(prospect: Prospect, bad: Collection[str]) -> str:
     return f"failed; {prospect.reason}" if prospect.partition in bad else prospect.reason
-
-
-def _exists(asset: Asset, partition: str) -> bool:
-    try:
-        asset.artifact(partition).manifest  # noqa: B018
-    except ImgassetsError:
-        return False
-    return True

@@ -47,7 +47,9 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
         try:
             taken.bind((HOST, port))
         except OSError as error:
-            raise StoreError(f"Port {port} of {HOST} is taken: stop what uses it, or name another with --port.") from error
+            raise StoreError(
+                f"Port {port} of {HOST} is taken: stop what uses it, or name another with --port."
+            ) from error
         with (
             TemporaryDirectory(prefix="imgassets-ui-") as folder,
             dg.DagsterInstance.get() as instance,
