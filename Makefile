@@ -15,6 +15,12 @@ BIN := .venv/bin
 	echo 'DAGSTER_HOME=$(CURDIR)/dagster_home' > .env
 	touch .venv
 
+# TensorFlow reads the shards in a test; an environment of its own: 1.6 GB, and it asks for an older h5py
+.venv/tensorflow: | .venv
+	$(PYTHON) -m venv .venv/tensorflow
+	.venv/tensorflow/bin/pip install --quiet --disable-pip-version-check tensorflow-cpu==2.21.0 || { rm -rf $@; exit 1; }
+	touch .venv/tensorflow
+
 run: .venv
 	$(BIN)/imgassets sample-data
 	$(BIN)/imgassets backfill '*' --set csv_size_gb=0.02
@@ -24,13 +30,13 @@ ui: .venv
 	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/dagster_home} $(BIN)/imgassets ui
 
 test: .venv
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 faults: .venv
 	$(BIN)/python -m pytest -m slow
 
 bench: .venv
-	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	for script in tests/bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$script || exit 1; done
 
 lint: .venv
 	$(BIN)/ruff check .

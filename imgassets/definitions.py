@@ -12,6 +12,7 @@ for _category in (dg.BetaWarning, dg.PreviewWarning):
 from imgassets.io.arrays import ArraysIOManager  # noqa: E402
 from imgassets.io.index import IndexIOManager  # noqa: E402
 from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
+from imgassets.io.tfrecords import TFRecordsIOManager  # noqa: E402
 from imgassets.resources import Storage  # noqa: E402
 
 
@@ -24,6 +25,7 @@ def defs() -> dg.Definitions:
         "index_io": IndexIOManager(storage=storage),
         "arrays_io": ArraysIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
+        "tfrecords_io": TFRecordsIOManager(storage=storage),
     }
     datasets = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")
     return dg.Definitions.merge(datasets, dg.Definitions(resources=resources, executor=dg.in_process_executor))

@@ -84,6 +84,13 @@ class Checksums:
         self._store(key, value)
         return value
 
+    def known(self, path: Path) -> str | None:
+        """XXH3-128 of `path` if it is remembered and the file unchanged: whoever reads the file anyway can give it."""
+        try:
+            return self._lookup(_key(path))
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
+
     def remember(self, path: Path, value: str) -> None:
         """Record a checksum that was computed while the file was written."""
         try:

@@ -16,6 +16,9 @@ import xxhash
 
 from imgassets.errors import StoreError
 
+PATIENCE = 20
+"""Times to look, 10 ms apart, for the name of an owner that has none yet."""
+
 
 @contextmanager
 def exclusive(path: Path, folder: Path) -> Iterator[None]:
@@ -32,19 +35,23 @@ def exclusive(path: Path, folder: Path) -> Iterator[None]:
     file = folder / f"{xxhash.xxh3_128_hexdigest(os.fsencode(path.parent.resolve() / path.name))}.lock"
     fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"{path} is being written by {_owner(fd)}; wait for that run, or stop it, and run again."
-            ) from None
-        owner = {
+        for _ in range(PATIENCE):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if owner := _owner(fd):
+                    raise _taken(path, owner) from None
+            time.sleep(0.01)  # nobody's name: it is about to be written, or its owner is just done
+        else:
+            raise _taken(path, "another process")
+        me = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(owner).encode(), 0)
+        os.pwrite(fd, json.dumps(me).encode(), 0)
         try:
             yield
         finally:
@@ -55,10 +62,12 @@ def exclusive(path: Path, folder: Path) -> Iterator[None]:
             os.close(fd)
 
 
-def _owner(fd: int) -> str:
-    for _ in range(10):
-        with suppress(ValueError, KeyError, TypeError, OSError):
-            owner = json.loads(os.pread(fd, 4096, 0))
-            return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-        time.sleep(0.01)  # it has the lock and is about to write its name
-    return "another process"
+def _owner(fd: int) -> str | None:
+    with suppress(ValueError, KeyError, TypeError, OSError):
+        owner = json.loads(os.pread(fd, 4096, 0))
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    return None
+
+
+def _taken(path: Path, owner: str) -> StoreError:
+    return StoreError(f"{path} is being written by {owner}; wait for that run, or stop it, and run again.")

@@ -29,7 +29,9 @@ class Peek(Checksums):
     def _connection(self) -> sqlite3.Connection | None:
         if not self._memory.exists():
             return None
-        return sqlite3.connect(f"{self._memory.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+        return sqlite3.connect(
+            f"{self._memory.absolute().as_uri()}?mode=ro", uri=True, timeout=60, check_same_thread=False
+        )
 
     def of(self, path: Path) -> str:
         """The remembered checksum of `path`, or its stand-in.
@@ -37,7 +39,7 @@ class Peek(Checksums):
         Raises:
             BadInput: there is no such file.
         """
-        return self.remembered(path) or self._stand_in(path)
+        return self.remembered(path) or self.stand_in(path)
 
     def known(self, path: Path) -> str | None:
         """As `of`: whoever asks whether the file must be read is told no."""
@@ -57,7 +59,8 @@ class Peek(Checksums):
     def remember(self, path: Path, value: str) -> None:
         """Nothing is written."""
 
-    def _stand_in(self, path: Path) -> str:
+    def stand_in(self, path: Path) -> str:
+        """Size and time of a file, in the place of its checksum."""
         _, size, mtime, _ = _key(path)
         return f"{UNREAD}{size}:{mtime}"
 

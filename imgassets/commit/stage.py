@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -56,6 +57,13 @@ class Location:
         """Of a file: the manifest that is about to take its place. A folder holds its manifest at any time."""
         return self.stage / MANIFEST
 
+    def clear(self) -> None:
+        """Remove what staging left of an artifact that is in place."""
+        try:
+            remove_tree(self.stage)
+        except OSError as error:
+            log.warning("%s is in place; its stage is left for the next run to remove: %s", self.path, error)
+
     def file(self, name: str) -> Path:
         """Place of one of the artifact's files."""
         return self.path / name if self.folder else self.path
@@ -103,8 +111,8 @@ class Stage:
         staged = sum(record.bytes for record in self._records.values())
         if nbytes - staged > free:
             raise StoreError(
-                f"Not enough space for {self.recipe.artifact}/{self.recipe.partition}: needs {_gib(nbytes - staged)}, "
-                f"{_gib(free)} free at {self.location.path.parent}; free some space, or move IMGASSETS_STORE."
+                f"Not enough space for {self.recipe.artifact}/{self.recipe.partition}: needs {_size(nbytes - staged)}, "
+                f"{_size(free)} free at {self.location.path.parent}; free some space, or move IMGASSETS_STORE."
             )
 
     def finished(self, name: str) -> FileRecord | None:
@@ -116,20 +124,19 @@ class Stage:
         """A new file of the artifact, as a sink; durable and recorded on exit, gone on error."""
         path = self._path_for(name)
         sink = Sink(path, self.progress)
-        try:
-            yield sink
-            sink.close()
-        except BaseException:
-            sink.abandon()
-            path.unlink(missing_ok=True)
-            raise
+        with self._gone_on_error(path):
+            try:
+                yield sink
+                sink.close()
+            finally:
+                sink.abandon()
         self._record(FileRecord(name, sink.tell(), sink.digest()))
 
     @contextmanager
     def adopt(self, name: str) -> Iterator[Path]:
         """A path for a library that insists on one; what is there on exit is checksummed, made durable and recorded."""
         path = self._path_for(name)
-        try:
+        with self._gone_on_error(path):
             yield path
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
@@ -137,9 +144,6 @@ class Stage:
             finally:
                 os.close(fd)
             record = FileRecord(name, path.stat().st_size, digest_of(path))
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
         self._record(record)
 
     def publish(self, facts: Mapping[str, Any], exceptions: Sequence[Mapping[str, Any]]) -> Manifest:
@@ -164,10 +168,7 @@ class Stage:
             write_durably(final.staged_manifest, manifest.dump())
             fsync_folder(self._root)
             place((self._files / final.path.name, final.path), (final.staged_manifest, final.manifest))
-        try:
-            remove_tree(self._root)
-        except OSError as error:
-            log.warning("%s is in place; its stage is left for the next run to remove: %s", final.path, error)
+        final.clear()
         return manifest
 
     def discard(self) -> None:
@@ -182,6 +183,18 @@ class Stage:
                 break
             with suppress(OSError):  # one that holds anything stays
                 folder.rmdir()
+
+    @contextmanager
+    def _gone_on_error(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            told = store_error(error, self.location)
+            path.unlink(missing_ok=True)
+            raise told from error
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
     def _path_for(self, name: str) -> Path:
         path = self._files / check_name(name)
@@ -230,5 +243,26 @@ def free_bytes(path: Path) -> int:
     return stat.f_bavail * stat.f_frsize
 
 
-def _gib(nbytes: int) -> str:
+def store_error(error: OSError, location: Location) -> StoreError:
+    """What to tell of an error of the operating system; of a full disk, before room is made again."""
+    place = Path(os.fsdecode(error.filename or location.path)).absolute()
+    # libraries that write by themselves tell the cause in words only
+    if error.errno in {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in str(error):
+        return StoreError(
+            f"The disk is full ({os.strerror(error.errno or errno.ENOSPC)}) while writing {location.path}: "
+            f"{_room(place)}; free some space and run again."
+        )
+    return StoreError(
+        f"{location.path} could not be written: {error.strerror or error} ({place}); mend that and run again."
+    )
+
+
+def _room(path: Path) -> str:
+    for folder in path.parents:
+        with suppress(OSError):
+            return f"{_size(free_bytes(folder))} free at {folder}"
+    return "nothing free"
+
+
+def _size(nbytes: int) -> str:
     return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 / 10 else f"{nbytes / 2**20:.1f} MiB"

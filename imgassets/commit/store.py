@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,8 +15,8 @@ from imgassets.commit.checksum import Checksums, digest_of
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_part
 from imgassets.commit.publish import Unfinished, aside, fsync_folder, make_folders, remove_tree, restore_aside
-from imgassets.commit.stage import Location, Stage, free_bytes
-from imgassets.errors import BadInput, ImgassetsError, MissingUpstream, StoreError
+from imgassets.commit.stage import Location, Stage, store_error
+from imgassets.errors import BadInput, MissingUpstream, StoreError
 
 
 @dataclass(frozen=True)
@@ -104,14 +103,14 @@ class Store:
             with lock.exclusive(location.path, self.state / "locks"):
                 self._recover(location)
                 if not force and (manifest := self.proven(location, recipe)):
-                    remove_tree(location.stage)
+                    location.clear()
                     return Commit(location, manifest, fresh=False)
                 manifest = self._make(location, recipe, write, resume=not force)
                 for record in manifest.files:
                     self.checksums.remember(location.file(record.name), record.xxh3_128)
                 return Commit(location, manifest, fresh=True)
         except OSError as error:
-            raise _store_error(error, location) from error
+            raise store_error(error, location) from error
 
     def _make(self, location: Location, recipe: Recipe, write: Callable[[Stage], Written], *, resume: bool) -> Manifest:
         stage = Stage(location, recipe)
@@ -122,7 +121,7 @@ class Store:
         except Unfinished:
             raise
         except OSError as error:
-            told = _store_error(error, location)  # before room is made, so that it tells how little there was
+            told = store_error(error, location)  # before room is made, so that it tells how little there was
             stage.discard()
             raise told from error
         except BaseException:
@@ -134,20 +133,25 @@ class Store:
         restore_aside(location.path)
         if location.stage.exists():
             # what died may not have been durable yet, and the stage, which may hold the other version, is about to go
-            fsync_folder(location.path.parent)
-        if not location.folder and (found := self._in_effect(location)) != location.manifest:
-            make_folders(location.manifest.parent)
-            os.replace(found, location.manifest)
-            fsync_folder(location.manifest.parent)
-        if not location.folder:
-            remove_tree(aside(location.manifest))
+            for folder in (location.path.parent, location.manifest.parent):
+                if folder.exists():
+                    fsync_folder(folder)
+        if location.folder:
+            return
+        with suppress(FileNotFoundError, NotADirectoryError, StoreError):
+            path, _ = self._in_effect(location)
+            if path != location.manifest:
+                make_folders(location.manifest.parent)
+                os.replace(path, location.manifest)
+                fsync_folder(location.manifest.parent)
+        remove_tree(aside(location.manifest))
 
     def _settled(self, location: Location, misfit: Callable[[Path, FileRecord], str | None]) -> Manifest:
         """The manifest that all files fit. One that they do not fit is looked at again: it may just be going out."""
         before = None
         while True:
             try:
-                manifest = load(self._in_effect(location))
+                _, manifest = self._in_effect(location)
             except (FileNotFoundError, NotADirectoryError):
                 raise MissingUpstream(f"{location.path} does not exist yet: materialize it first.") from None
             except OSError as error:
@@ -159,20 +163,20 @@ class Store:
                 raise StoreError(f"{problem}: materialize the partition again.")
             before = manifest
 
-    def _in_effect(self, location: Location) -> Path:
-        """Path of the manifest that counts.
+    def _in_effect(self, location: Location) -> tuple[Path, Manifest]:
+        """The manifest that counts, and where it lies.
 
         A file and its manifest are two names, moved one after the other: in between, and after a kill in between,
         the file's checksum tells whose it is.
         """
-        waiting = [path for path in (location.staged_manifest, aside(location.manifest)) if path.exists()]
-        if location.folder or not waiting:
-            return location.manifest
-        for path in (location.manifest, *waiting):
-            with suppress(OSError, StoreError, BadInput):
-                if [record.xxh3_128 for record in load(path).files] == [self.checksums.of(location.path)]:
-                    return path
-        return location.manifest
+        waiting = [] if location.folder else [location.staged_manifest, aside(location.manifest)]
+        if any(path.exists() for path in waiting):
+            for path in (location.manifest, *waiting):
+                with suppress(OSError, StoreError, BadInput):
+                    manifest = load(path)
+                    if [record.xxh3_128 for record in manifest.files] == [self.checksums.of(location.path)]:
+                        return path, manifest
+        return location.manifest, load(location.manifest)
 
 
 def _size_misfit(path: Path, record: FileRecord) -> str | None:
@@ -195,17 +199,3 @@ def _checksum_misfit(path: Path, record: FileRecord) -> str | None:
     if found == record.xxh3_128:
         return None
     return f"{path} is damaged: its XXH3-128 is {found}, its manifest says {record.xxh3_128}"
-
-
-def _store_error(error: OSError, location: Location) -> ImgassetsError:
-    place = Path(os.fsdecode(error.filename or location.path))
-    # libraries that write by themselves tell the cause in words only
-    if error.errno in {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in str(error):
-        there = next(p for p in place.absolute().parents if p.exists())
-        return StoreError(
-            f"The disk is full ({os.strerror(error.errno or errno.ENOSPC)}) while writing {location.path}: "
-            f"{free_bytes(there) / 2**20:.1f} MiB free at {there}; free some space and run again."
-        )
-    return StoreError(
-        f"{location.path} could not be written: {error.strerror or error} ({place}); mend that and run again."
-    )

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import dagster as dg
 
 from imgassets.io.graph import Asset, Graph, run_tags
-from imgassets.io.prospects import Prospect, Prospects, Verdict
+from imgassets.io.prospects import Prospects, Verdict
 from imgassets.io.records import failed, in_progress, missing
 from imgassets.sources.ends import has_end
 
@@ -58,7 +58,9 @@ class _Memory:
     """Whether something was not settled then."""
 
 
-def automated(name: str, definitions: dg.Definitions, automation: Literal["manual", "missing"] | Cron) -> dg.Definitions:
+def automated(
+    name: str, definitions: dg.Definitions, automation: Literal["manual", "missing"] | Cron
+) -> dg.Definitions:
     """`definitions` with the sensors of dataset `name`; they are on from the start unless `automation` is manual."""
     keys = [key for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition) for key in asset.keys]
     status = dg.DefaultSensorStatus.STOPPED if automation == "manual" else dg.DefaultSensorStatus.RUNNING
@@ -105,7 +107,7 @@ def _look(
             ready_keys = _wanted(asset, prospects, context.instance, memory, seen, changed)
             runs = list(asset.runs(ready_keys, context.instance))
             for run in runs[: MOST_RUNS - len(requests)]:
-                memory.asked |= {_name(asset, key): _fingerprint(prospects.of(asset, key)) for key in run}
+                memory.asked |= {_name(asset, key): prospects.identity(prospects.of(asset, key))[:SHORT] for key in run}
                 requests.append(dg.RunRequest(asset_selection=[asset.key], tags=run_tags(run)))
             memory.waiting |= len(requests) == MOST_RUNS
     memory.seen = seen
@@ -131,12 +133,14 @@ def _wanted(
             if key not in busy:
                 memory.asked.pop(name, None)
             continue
-        print_ = _fingerprint(prospect)
+        print_ = prospects.identity(prospect)[:SHORT]
         if key in bad and memory.asked.setdefault(name, print_) == print_:
             continue  # it would fail again
         if not asset.upstream:
             seen[name] = print_
-            if memory.seen.get(name) != print_ or not all(map(has_end, prospects.raw_files(prospect))):  # it may still be growing
+            if memory.seen.get(name) != print_ or not all(
+                map(has_end, prospects.raw_files(prospect))
+            ):  # it may still be growing
                 memory.waiting = True
                 continue
         wanted.append(key)
@@ -155,8 +159,3 @@ def _due(memory: _Memory, cron: str) -> bool:
 
 def _name(asset: Asset, key: str) -> str:
     return f"{asset.name}/{key}"
-
-
-def _fingerprint(prospect: Prospect) -> str:
-    return prospect.recipe.fingerprint[:SHORT] if prospect.recipe else ""
-

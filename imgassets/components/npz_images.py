@@ -1,18 +1,18 @@
 """Downsampled ImageNet in NPZ batches: an index of what is there, plain arrays, and CSV samples for SystemDS."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import dagster as dg
 import numpy as np
 from pydantic import Field
 
 from imgassets.classes import imagenet_classes
+from imgassets.components.assets import dataset_asset, fan_in
+from imgassets.components.automation import Automation, automated
 from imgassets.components.npz_checks import npz_checks
 from imgassets.components.npz_estimates import arrays_estimate, index_estimate, sample_estimate
-from imgassets.components.partitions import RUN_SIZE, grouped, static
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.arrays import ImageRows, LabelledImages
 from imgassets.formats.index import Index
@@ -26,8 +26,6 @@ from imgassets.resources import Storage
 from imgassets.sampling import quota_order
 from imgassets.sources.batches import batch_offsets, find_batches
 from imgassets.sources.imagenet_npz import RESOLUTIONS, NpzBatch, open_batch
-
-OWNERS = ["team:imgassets"]
 
 
 class SampleConfig(BuildConfig):
@@ -66,6 +64,7 @@ class NpzImages(dg.Component, dg.Resolvable):
     binary_block: Annotated[
         bool, dg.Resolver.default(description="Also write CSV samples in SystemDS's binary-block format.")
     ] = False
+    automation: Automation = "manual"
     job_prefix: Annotated[
         str | None,
         dg.Resolver.default(description="Put before the names of the dataset's jobs; default: the name and _."),
@@ -95,6 +94,11 @@ class NpzImages(dg.Component, dg.Resolvable):
         train = [f"train_data_batch_{number}" for number in sorted(self.train_batches)]
         return {split: names for split, names in (("train", train), ("val", ["val_data"] * self.val)) if names}
 
+    @property
+    def batches(self) -> dg.StaticPartitionsDefinition:
+        """One partition for each batch."""
+        return dg.StaticPartitionsDefinition([batch for batches in self.splits.values() for batch in batches])
+
     def split_of(self, batch: str) -> str:
         """The split a batch belongs to."""
         return next(split for split, batches in self.splits.items() if batch in batches)
@@ -111,26 +115,18 @@ class NpzImages(dg.Component, dg.Resolvable):
                 ("csv_only", sample, "Make CSV samples of the arrays."),
             )
         ]
-        return dg.Definitions([index, arrays, sample], asset_checks=npz_checks(index, arrays, sample), jobs=jobs)
-
-
-def _asset(dataset: NpzImages, name: str, **arguments: Any) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
-    decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(
-        name=name,
-        key_prefix=dataset.name,
-        group_name=dataset.name,
-        owners=OWNERS,
-        code_version="1",
-        backfill_policy=dg.BackfillPolicy.multi_run(RUN_SIZE),
-        **arguments,
-    )
-    return decorator
+        made = dg.Definitions([index, arrays, sample], asset_checks=npz_checks(index, arrays, sample), jobs=jobs)
+        return automated(self.name, made, self.automation)
 
 
 def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
-    batches = [batch for names in dataset.splits.values() for batch in names]
-
-    @_asset(dataset, "npz_index", partitions_def=static(batches), io_manager_key="index_io", kinds={"numpy", "parquet"})
+    @dataset_asset(
+        dataset.name,
+        "npz_index",
+        partitions_def=dataset.batches,
+        io_manager_key="index_io",
+        kinds={"numpy", "parquet"},
+    )
     def npz_index(context: dg.AssetExecutionContext, config: BuildConfig, storage: Storage) -> Builds:
         """What the NPZ batches hold, one row per image: global index, file, row, devkit label, class_id, synset.
 
@@ -154,9 +150,13 @@ def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
 
 
 def _arrays(dataset: NpzImages) -> dg.AssetsDefinition:
-    batches = [batch for names in dataset.splits.values() for batch in names]
-
-    @_asset(dataset, "arrays", partitions_def=static(batches), io_manager_key="arrays_io", kinds={"numpy"})
+    @dataset_asset(
+        dataset.name,
+        "arrays",
+        partitions_def=dataset.batches,
+        io_manager_key="arrays_io",
+        kinds={"numpy"},
+    )
     def arrays(config: BuildConfig, storage: Storage, npz_index: Artifacts) -> Builds:
         """A batch as NumPy arrays that any program maps without reading: `images.npy`, uint8 (N, 3, H, W), and
         `labels.npy`, int64 (N,), class_ids 0..999 (the rank of the synset, as torchvision and timm count).
@@ -178,13 +178,13 @@ def _arrays(dataset: NpzImages) -> dg.AssetsDefinition:
 
 
 def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
-    @_asset(
-        dataset,
+    @dataset_asset(
+        dataset.name,
         "csv_sample",
-        partitions_def=static(list(dataset.splits)),
+        partitions_def=dg.StaticPartitionsDefinition(list(dataset.splits)),
         io_manager_key="systemds_io",
         kinds={"csv"},
-        ins={"arrays": dg.AssetIn(partition_mapping=grouped(dataset.splits))},
+        ins={"arrays": dg.AssetIn(partition_mapping=fan_in(dataset.splits))},
     )
     def csv_sample(config: SampleConfig, arrays: Artifacts) -> Builds:
         """A stratified sample of a split as CSV matrices for Apache SystemDS, with `.mtd` metadata.
@@ -269,6 +269,7 @@ def _csv_content(parts: list[Artifact], split: str, gib: float, seed: int, binar
     readers = [part.open() for part in parts]
     class_ids = np.concatenate([reader.labels for reader in readers])
     columns = imagenet_classes().devkit_ids[class_ids] - 1
-    order = quota_order(columns, seed, stop=most_rows(gib, int(np.prod(readers[0].images.shape[1:]))))
+    width = int(np.prod(readers[0].images.shape[1:]))
+    order = quota_order(columns, seed, stop=max(1, most_rows(gib, width)))
     notes = {"seed": seed, "rows_per_class": np.bincount(columns, minlength=1000).tolist()}
     return CsvSample(partial(ImageRows, readers), order, columns, split, gib, binary_block, notes)

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import dagster as dg
+import xxhash
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
 from imgassets.commit import Commit, Location, Manifest, Recipe, Stage, Written
@@ -93,6 +95,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         if failed:
             _record_finished(context, finished)
             raise _failure(context.asset_key.to_user_string(), failed, len(keys))
+        context.step_context.set_data_version(context.asset_key, _version(finished))
         for key, metadata in finished.items():
             context.step_context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
 
@@ -133,10 +136,20 @@ def _ordered(definition: dg.PartitionsDefinition[Any], keys: Iterable[str], inst
     return [key for key in definition.get_partition_keys(dynamic_partitions_store=instance) if key in wanted]
 
 
+def _version(finished: Mapping[str, Metadata]) -> dg.DataVersion:
+    """What Dagster tells by whether what is made from a partition is out of date: its checksum.
+
+    Dagster has one data version for all partitions of a run; of several it is made from all their checksums.
+    """
+    checksums = [str(metadata["checksum"]) for metadata in finished.values()]
+    return dg.DataVersion(checksums[0] if len(checksums) == 1 else xxhash.xxh3_128_hexdigest(" ".join(checksums)))
+
+
 def _record_finished(context: dg.OutputContext, finished: Mapping[str, Metadata]) -> None:
     """Dagster records no partition of a run that fails; what is committed is recorded here."""
     for key, metadata in finished.items():
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata))
+        tags = {DATA_VERSION_TAG: _version({key: metadata}).value}
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
 
 
 def _failure(asset: str, failed: Mapping[str, ImgassetsError], total: int) -> dg.Failure:

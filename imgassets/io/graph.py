@@ -1,14 +1,18 @@
 """The asset graph as operations see it: partitioned artifacts, the managers that open them, what they are made from."""
 
 import inspect
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 
 from imgassets.io.artifacts import Artifact, Artifacts, Builds
 from imgassets.io.base import ArtifactIOManager
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Asset:
         arguments: dict[str, Any] = {}
         for name, parameter in inspect.signature(function).parameters.items():
             if name == "context":
-                arguments[name] = dg.build_asset_context()
+                arguments[name] = SimpleNamespace(log=log)
             elif name == "config":
                 arguments[name] = parameter.annotation(**config)
             elif name in inputs:

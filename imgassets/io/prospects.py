@@ -1,7 +1,7 @@
 """What a run would do to a partition, and why, told without doing it: nothing is read but headers, nothing written."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -61,20 +61,16 @@ class Prospect:
             return None
 
 
-class _PeekStorage(Storage):
+def _peeking(storage: Storage) -> tuple[Storage, PeekStore]:
     """The storage as plans see it."""
+    store = PeekStore(storage.artifacts.root, storage.artifacts.state)
 
-    @property
-    def artifacts(self) -> PeekStore:
-        store = super().artifacts
-        known = _STORES.get((store.root, store.state))
-        if known is None:
-            known = _STORES[store.root, store.state] = PeekStore(store.root, store.state)
-        return known
+    class Peeking(Storage):
+        @property
+        def artifacts(self) -> PeekStore:
+            return store
 
-
-_STORES: dict[Any, PeekStore] = {}
-"""One connection to each memory of checksums."""
+    return Peeking(raw=storage.raw, store=storage.store, state=storage.state), store
 
 
 @dataclass(frozen=True)
@@ -117,8 +113,7 @@ class Prospects:
         self._found: dict[tuple[dg.AssetKey, str], Prospect] = {}
         self._builds: dict[dg.AssetKey, Any] = {}
         self._artifacts: dict[tuple[dg.AssetKey, str], Artifact] = {}
-        storage: Storage = graph.resources["storage"]
-        self._storage = _PeekStorage(raw=storage.raw, store=storage.store, state=storage.state)
+        self._storage, self._store = _peeking(graph.resources["storage"])
         self._resources = {**graph.resources, "storage": self._storage}
 
     def of(self, asset: Asset, partition: str) -> Prospect:
@@ -133,6 +128,17 @@ class Prospects:
         sizes = [self._size(name) for name in prospect.recipe.inputs] if prospect.recipe else [None]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
+    def identity(self, prospect: Prospect) -> str:
+        """A fingerprint of the recipe by size and time of its raw files: it does not change when they are read."""
+        if prospect.recipe is None:
+            return ""
+        files = {path.relative_to(self._storage.raw_root).as_posix(): path for path in self.raw_files(prospect)}
+        inputs = {
+            name: self._store.checksums.stand_in(files[name]) if name in files else checksum
+            for name, checksum in prospect.recipe.inputs.items()
+        }
+        return replace(prospect.recipe, inputs=inputs).fingerprint
+
     def raw_files(self, prospect: Prospect) -> list[Path]:
         """The files below the raw root that a partition is made from."""
         names = prospect.recipe.inputs if prospect.recipe else ()
@@ -144,7 +150,7 @@ class Prospects:
 
     def unproven_bytes(self, prospect: Prospect) -> int:
         """Size of the files that are there, but have to be read to prove that they are unchanged."""
-        location, checksums = prospect.asset.artifact(prospect.partition).location, self._storage.artifacts.checksums
+        location, checksums = prospect.asset.artifact(prospect.partition).location, self._store.checksums
         records = prospect.manifest.files if prospect.manifest else ()
         return sum(record.bytes for record in records if checksums.remembered(location.file(record.name)) is None)
 
@@ -186,7 +192,7 @@ class Prospects:
             return None, ""
         except (StoreError, OSError) as error:
             return None, f"damaged: {error}"
-        checksums = self._storage.artifacts.checksums
+        checksums = self._store.checksums
         for record in manifest.files:
             known = checksums.remembered(artifact.location.file(record.name))
             if known not in (None, record.xxh3_128):

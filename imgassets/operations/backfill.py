@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 
 from imgassets.io.base import on_partition
-from imgassets.io.prospects import Prospect, Prospects, Verdict
 from imgassets.io.graph import Asset, run_tags
+from imgassets.io.prospects import Prospect, Prospects, Verdict
 from imgassets.operations.graph import definitions, graph
 
 

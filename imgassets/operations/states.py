@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import dagster as dg
 
 from imgassets.io.graph import Asset
-from imgassets.io.records import failed, missing
 from imgassets.io.prospects import Prospect, Prospects, Verdict
+from imgassets.io.records import failed, missing
 from imgassets.operations.graph import graph
 
 __all__ = ["Status", "failed", "missing", "stale", "status"]
+
 
 @dataclass(frozen=True)
 class Status:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from imgassets.sample_data import imagenet64
+from imgassets.sample_data import ilsvrc2012, imagenet64
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "imagenet64": imagenet64.write,
+    "ilsvrc2012": ilsvrc2012.write,
 }
 """By dataset: writes its raw inputs below a folder."""

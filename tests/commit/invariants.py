@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import shutil
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,12 +15,15 @@ from typing import Literal
 
 from imgassets.errors import LIMIT, ImgassetsError, MissingUpstream
 from tests.commit import victim
-from tests.commit.shim import Death, Shim
+from tests.commit.shim import Death, Op, Shim
 from tests.commit.victim import Kind
 
 Start = Literal["first", "republish", "resume"]
 KINDS: tuple[Kind, ...] = ("folder", "file")
 STARTS: tuple[Start, ...] = ("first", "republish", "resume")
+SEED = int(os.environ.get("FAULT_SEED", zlib.crc32(os.urandom(8)) % 10_000))
+"""Of every sample in this session."""
+MEMORY = Path("/dev/shm")  # noqa: S108
 VERSION = 2
 """What every attempt commits; version 1 is what may lie there before."""
 
@@ -164,6 +169,23 @@ class Case:
         return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
+def calls(case: Case, *, exchange: bool = True) -> list[Op]:
+    """Every call of an undisturbed attempt."""
+    root = case.fresh()
+    with Shim(exchange=exchange) as shim:
+        victim.commit(root, case.kind, VERSION)
+    case.settled(root)
+    return shim.ops
+
+
+def name(case: Case, exchange: bool) -> str:
+    return f"{case.kind} {case.start} {'exchange' if exchange else 'no-exchange'}"
+
+
+tallies: list[Tally] = []
+"""Of this session, summed up at its end."""
+
+
 @dataclass
 class Tally:
     """Counts of what was tried and of what broke, for one line at the end and one line per failure."""
@@ -190,5 +212,16 @@ class Tally:
     def finish(self, at_least: int) -> None:
         """Print the counts; fail if anything broke, or if suspiciously little was tried."""
         print(self.line())
+        tallies.append(self)
         assert not self.broken, "\n".join([self.line(), *(text for _, text in self.broken[:20])])
         assert self.points >= at_least, f"only {self.points} {self.what}: the faults did not reach the code"
+
+
+def summed() -> list[str]:
+    """One line for each kind of fault."""
+    kinds = sorted({tally.what for tally in tallies})
+    return [
+        Tally(what, sum(t.points for t in of), [b for t in of for b in t.broken]).line()
+        for what in kinds
+        if (of := [tally for tally in tallies if tally.what == what])
+    ]

@@ -56,7 +56,7 @@ class Shim:
         exchange: bool = True,
     ) -> None:
         self.ops: list[Op] = []
-        self._die, self._before, self._after, self._exchange = die, before, after, exchange
+        self._die, self._before, self.after, self._exchange = die, before, after, exchange
         self._dead = self._inside = False
         self._open: set[int] = set()
         self._patches = [
@@ -100,8 +100,8 @@ class Shim:
                     self._open.add(result)
                 elif name == "close":
                     self._open.discard(args[0])
-                if self._after:
-                    self._after(op, result)
+                if self.after:
+                    self.after(op, result)
                 return result
             finally:
                 self._inside = False

@@ -11,18 +11,14 @@ import errno
 import os
 import random
 import signal
-import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from imgassets.errors import ImgassetsError
 from tests.commit import victim
-from tests.commit.invariants import KINDS, STARTS, VERSION, Broken, Case, Tally
+from tests.commit.invariants import SEED, VERSION, Broken, Case, Tally, calls, name
 from tests.commit.shim import CHANGING, LOOKING, Op, Shim, fail
-
-SEED = int(os.environ.get("FAULT_SEED", zlib.crc32(os.urandom(8)) % 10_000))
 
 WRITING = {"open", "write", "pwrite", "fsync", "mkdir", "rename", "exchange", "replace", "link"}
 NAMING = {"open", "mkdir", "rename", "exchange", "replace", "link", "unlink", "rmdir"}
@@ -35,30 +31,6 @@ ERRORS: dict[int, set[str]] = {
     errno.EMFILE: {"open", "scandir"},
 }
 """Which calls can end in which error."""
-
-
-@pytest.fixture(params=[(kind, start) for kind in KINDS for start in STARTS], ids="-".join)
-def case(request: pytest.FixtureRequest, scratch: Path) -> Case:
-    kind, start = request.param
-    return Case(kind, start, scratch)
-
-
-@pytest.fixture(params=[True, False], ids=["exchange", "no-exchange"])
-def exchange(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
-
-
-def calls(case: Case, *, exchange: bool = True) -> list[Op]:
-    """Every call of an undisturbed attempt."""
-    root = case.fresh()
-    with Shim(exchange=exchange) as shim:
-        victim.commit(root, case.kind, VERSION)
-    case.settled(root)
-    return shim.ops
-
-
-def name(case: Case, exchange: bool) -> str:
-    return f"{case.kind} {case.start} {'exchange' if exchange else 'no-exchange'}"
 
 
 def sample(points: list[Op], count: int) -> list[Op]:
@@ -168,9 +140,9 @@ def fail_all(case: Case, tally: Tally, points: Iterator[tuple[Op, int]], *, exch
 def test_an_error_at_some_call(case: Case) -> None:
     tally = Tally("errors")
     ops = calls(case)
-    picked = ((op, code) for code, names in ERRORS.items() for op in sample([o for o in ops if o.name in names], 8))
+    picked = ((op, code) for code, names in ERRORS.items() for op in sample([o for o in ops if o.name in names], 4))
     fail_all(case, tally, picked, exchange=True)
-    tally.finish(50)
+    tally.finish(25)
 
 
 @pytest.mark.slow

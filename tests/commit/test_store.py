@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from imgassets.commit import Location, Recipe, Stage, Store, Written
@@ -192,3 +193,86 @@ def test_unusual_but_safe_names_work(store: Store, part: str) -> None:
 def test_files_cannot_leave_the_artifact(store: Store) -> None:
     with pytest.raises(BadInput):
         store.commit(folder(store), recipe(), writer("a", name="../{}"))
+
+
+def test_a_sink_that_failed_leaves_no_file_and_its_name_free(store: Store) -> None:
+    def fail(stage: Stage, name: str) -> None:
+        with stage.create(name) as sink:
+            sink.write(b"x")
+            raise BadInput("sample 7 is bad.")
+
+    def fail_by_path(stage: Stage, name: str) -> None:
+        with stage.adopt(name) as path:
+            path.write_bytes(b"x")
+            raise BadInput("sample 7 is bad.")
+
+    def write(stage: Stage) -> Written:
+        for attempt in (fail, fail_by_path):
+            for name in ("part-0.txt", "bad.txt"):
+                with pytest.raises(BadInput):
+                    attempt(stage, name)
+        return writer("good")(stage)
+
+    location = store.commit(folder(store), recipe(), write).location
+    assert sorted(path.name for path in location.path.iterdir()) == [".imgassets.json", "part-0.txt"]
+
+
+def test_what_was_not_recorded_is_not_published(store: Store) -> None:
+    def write(stage: Stage) -> Written:
+        with stage.adopt("sub/a.txt") as path:
+            path.write_text("a")
+            path.with_name("a.txt.tmp").write_text("forgotten")
+            (path.parent / "cache").mkdir()
+            (path.parent / "link").symlink_to("/")
+        return Written()
+
+    location = store.commit(folder(store), recipe(), write).location
+    assert {str(p.relative_to(location.path)) for p in location.path.rglob("*")} == {
+        ".imgassets.json",
+        "sub",
+        "sub/a.txt",
+    }
+
+
+def test_an_empty_array_is_no_bytes(store: Store) -> None:
+    def write(stage: Stage) -> Written:
+        with stage.create("none.bin") as sink:
+            assert sink.write(np.empty((0, 3))) == 0
+        return Written()
+
+    assert (store.commit(folder(store), recipe(), write).location.path / "none.bin").read_bytes() == b""
+
+
+def test_a_stage_that_cannot_be_emptied_is_not_built_upon(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stale file of another attempt would be published beside the new ones."""
+    stale = folder(store).stage / "files" / "stale.txt"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("stale")
+    real = os.unlink
+
+    def unlink(path: object, *, dir_fd: int | None = None) -> None:
+        if str(path).endswith("stale.txt"):
+            raise OSError(5, "Input/output error", str(path))
+        real(path, dir_fd=dir_fd)  # type: ignore[call-overload]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", unlink)
+        with pytest.raises(StoreError, match="Input/output error"):
+            store.commit(folder(store), recipe(), writer("a"))
+    assert store.commit(folder(store), recipe(), writer("a")).fresh
+    assert sorted(path.name for path in folder(store).path.iterdir()) == [".imgassets.json", "part-0.txt"]
+
+
+def test_a_file_that_was_swapped_before_its_manifest_is_the_new_version(store: Store) -> None:
+    """A kill between the two names of a file: readers and the next run know whose manifest counts."""
+    location = store.location("demo", "shards", "x.tar", folder=False)
+    store.commit(location, recipe(v=1), writer("old", name="x.tar"))
+    old = location.manifest.read_bytes()
+    store.commit(location, recipe(v=2), writer("new", name="x.tar"))
+    location.staged_manifest.parent.mkdir()
+    location.manifest.rename(location.staged_manifest)
+    location.manifest.write_bytes(old)
+    assert store.manifest(location).recipe == store.verify(location).recipe == recipe(v=2)
+    assert not store.commit(location, recipe(v=2), writer("never", name="x.tar")).fresh
+    assert not location.stage.exists()
+    assert json.loads(location.manifest.read_bytes())["recipe"]["config"] == {"v": 2}

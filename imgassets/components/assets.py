@@ -1,0 +1,30 @@
+"""What the assets of all datasets have in common."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from imgassets.io.artifacts import Builds
+
+OWNERS = ["team:imgassets"]
+RUN_SIZE = 128
+"""Most partitions in one run of a backfill: bookkeeping falls with it, and 128 divides the 1152 TFRecord shards."""
+
+
+def dataset_asset(dataset: str, name: str, **arguments: Any) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
+    """`dagster.asset` for `dataset/name`, in the group `dataset`; `arguments` add to the defaults or replace them."""
+    defaults = {
+        "key_prefix": dataset,
+        "group_name": dataset,
+        "owners": OWNERS,
+        "code_version": "1",
+        "backfill_policy": dg.BackfillPolicy.multi_run(RUN_SIZE),
+    }
+    decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(name=name, **(defaults | arguments))
+    return decorator
+
+
+def fan_in(groups: Mapping[str, Sequence[str]]) -> dg.StaticPartitionMapping:
+    """Each downstream partition is made from all upstream partitions of its group."""
+    return dg.StaticPartitionMapping({part: group for group, parts in groups.items() for part in parts})

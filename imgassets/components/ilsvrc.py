@@ -1,0 +1,216 @@
+"""ILSVRC2012 from its two tar archives, where they lie: an index of every image, and TFRecord shards."""
+
+import os
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Literal
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from imgassets.components.assets import RUN_SIZE, dataset_asset
+from imgassets.components.automation import Automation, automated
+from imgassets.components.ilsvrc_checks import ilsvrc_checks
+from imgassets.errors import BadInput
+from imgassets.formats import jpeg
+from imgassets.formats.index import Index, IndexReader
+from imgassets.io.artifacts import Artifacts, Build, Builds
+from imgassets.io.base import BuildConfig
+from imgassets.progress import Progress
+from imgassets.resources import Storage
+from imgassets.sources import sharding
+from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex
+from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
+
+DEFAULT_SHARDS = "1024,128"
+SHARDS_VARIABLE = "IMGASSETS_TFRECORD_SHARDS"
+
+
+class ShardConfig(BuildConfig):
+    """Run configuration of `tfrecords`; what is left out is as the dataset's YAML says."""
+
+    seed: int | None = Field(default=None, description="Seed of the order of the training images.")
+
+
+@dataclass
+class IlsvrcTars(dg.Component, dg.Resolvable):
+    """ILSVRC2012 as it is downloaded: `ILSVRC2012_img_train.tar`, `ILSVRC2012_img_val.tar` and the validation labels.
+
+    Example:
+        >>> # imgassets/defs/ilsvrc2012/defs.yaml
+        >>> # type: imgassets.components.IlsvrcTars
+        >>> # attributes: {name: ilsvrc2012, splits: [validation], shards: {validation: 16}}
+    """
+
+    name: Annotated[str, dg.Resolver.default(description="Name of the dataset: the first part of its asset keys.")]
+    root: Annotated[
+        str | None, dg.Resolver.default(description="Folder of the archives below $IMGASSETS_RAW; default: the name.")
+    ] = None
+    splits: Annotated[
+        list[Literal["train", "validation"]], dg.Resolver.default(description="The splits whose archives there are.")
+    ] = field(default_factory=lambda: ["train", "validation"])
+    shards: Annotated[
+        dict[str, int] | None,
+        dg.Resolver.default(
+            description=f"Number of shards by split; default: ${SHARDS_VARIABLE} (train,validation), "
+            f"else {DEFAULT_SHARDS}."
+        ),
+    ] = None
+    labels: Annotated[
+        Literal["full", "present"],
+        dg.Resolver.default(
+            description="What label 1 + rank counts among: the 1000 synsets (full), or those that occur (present)."
+        ),
+    ] = "full"
+    seed: Annotated[int, dg.Resolver.default(description="Seed of the order of the training images.")] = 0
+    spread: Annotated[
+        Literal["chunks", "even"],
+        dg.Resolver.default(
+            description="chunks: ceil(n/shards) images a shard, as the reference; even: shards of equal size."
+        ),
+    ] = "chunks"
+    verify_md5: Annotated[
+        bool, dg.Resolver.default(description="Refuse archives whose MD5 is not the expected one, instead of warning.")
+    ] = False
+    automation: Automation = "manual"
+
+    @property
+    def shard_counts(self) -> dict[str, int]:
+        """Number of shards of each split.
+
+        Raises:
+            BadInput: one is missing, or not within 1..99999.
+        """
+        counts = _default_shards() if self.shards is None else self.shards
+        for split in self.splits:
+            if not 1 <= counts.get(split, 0) <= 99_999:
+                raise BadInput(
+                    f"{self.name}: {split} has {counts.get(split)} shards, expected a number from 1 to 99999."
+                )
+        return {split: counts[split] for split in ("train", "validation") if split in self.splits}
+
+    @property
+    def stems(self) -> dict[str, list[str]]:
+        """Names of the shards of each split."""
+        return {split: sharding.stems(split, count) for split, count in self.shard_counts.items()}
+
+    def source(self, storage: Storage) -> Ilsvrc:
+        """The archives."""
+        folder = storage.raw_root / (self.root or self.name)
+        return Ilsvrc(folder, tuple(self.shard_counts), self.labels, self.verify_md5)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Two assets and their checks."""
+        index, records = _tar_index(self), _tfrecords(self)
+        checks = ilsvrc_checks(index, records, self.shard_counts, self.spread)
+        return automated(self.name, dg.Definitions([index, records], asset_checks=checks), self.automation)
+
+
+def _default_shards() -> dict[str, int]:
+    text = os.environ.get(SHARDS_VARIABLE) or DEFAULT_SHARDS
+    try:
+        train, validation = (int(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(f"{SHARDS_VARIABLE} is {text!r}, expected two numbers such as {DEFAULT_SHARDS}.") from None
+    return {"train": train, "validation": validation}
+
+
+def run_size(counts: dict[str, int]) -> int:
+    """Partitions in one run of a backfill: at most `RUN_SIZE`, and such that no run holds shards of two splits."""
+    first = next(iter(counts.values()))
+    return next(size for size in range(RUN_SIZE, 0, -1) if first % size == 0 or len(counts) == 1)
+
+
+def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
+    @dataset_asset(
+        dataset.name,
+        "tar_index",
+        partitions_def=dg.StaticPartitionsDefinition(list(dataset.shard_counts)),
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        io_manager_key="index_io",
+        kinds={"parquet"},
+    )
+    def tar_index(context: dg.AssetExecutionContext, config: BuildConfig, storage: Storage) -> Builds:
+        """Every image of an archive, one row each: synset, class_id, label, name, place in the outer tar, size, width,
+        height, colour, MD5.
+
+        The archive is read once, from front to back, and nothing is unpacked; every image is decoded. What cannot be
+        decoded keeps its row and its place, with the reason under `problem`, and is in no shard.
+        """
+        source, checksums = dataset.source(storage), storage.artifacts.checksums
+
+        def scan(split: str) -> IlsvrcIndex:
+            progress = Progress(context.log.info, f"reading {split}", source.archive(split).stat().st_size)
+            return source.index(split, jpeg.inspect, workers=os.cpu_count() or 1, passed=progress)
+
+        def build(split: str) -> Build:
+            archive = source.archive(split)
+            found: IlsvrcIndex | None = None
+            if checksums.known(archive) is None:  # one pass gives both, the checksum and the index
+                found = scan(split)
+                checksums.remember(archive, found.checksum)
+            return Build(
+                lambda: _as_index(found or scan(split)),
+                inputs=storage.raw_checksums(archive, *source.inputs(split)),
+                config={"labels": source.label_fingerprint(), "verify_md5": dataset.verify_md5},
+            )
+
+        return Builds(build, force=config.force)
+
+    return tar_index
+
+
+def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
+    counts, stems = dataset.shard_counts, dataset.stems
+
+    @dataset_asset(
+        dataset.name,
+        "tfrecords",
+        partitions_def=dg.StaticPartitionsDefinition([key for keys in stems.values() for key in keys]),
+        backfill_policy=dg.BackfillPolicy.multi_run(run_size(counts)),
+        io_manager_key="tfrecords_io",
+        kinds={"tensorflow"},
+        ins={"tar_index": dg.AssetIn(partition_mapping=dg.StaticPartitionMapping(stems))},
+    )
+    def tfrecords(config: ShardConfig, storage: Storage, tar_index: Artifacts) -> Builds:
+        """Shards of `tf.train.Example` records as the ImageNet guides make them, written straight from the archives.
+
+        Gray and RGB JPEGs keep their bytes; CMYK and what is no JPEG becomes an RGB JPEG. `image/class/label` is
+        1-based: 1 + the rank of the synset. The training images are shuffled, the validation images sorted.
+        """
+        seed = dataset.seed if config.seed is None else config.seed
+        source = dataset.source(storage)
+
+        @cache
+        def ordered(split: str) -> tuple[Any, NDArray[np.int64]]:
+            reader: IndexReader = tar_index[split].open()
+            table = reader.table(SHARD_COLUMNS)
+            return table, sharding.shuffled(table.num_rows, seed if split == "train" else None)
+
+        def images(split: str, shard: int) -> TarImages:
+            table, order = ordered(split)
+            place = sharding.chunk(len(order), counts[split], shard, dataset.spread)
+            return TarImages(source.archive(split), table.take(order[place.start : place.stop]))
+
+        def build(key: str) -> Build:
+            split = key.partition("-")[0]
+            shard = stems[split].index(key)
+            settings = {"shard": shard, "shards": counts[split], "spread": dataset.spread}
+            return Build(
+                lambda: images(split, shard),
+                inputs=tar_index[split].as_input,
+                config=settings | ({"seed": seed} if split == "train" else {}),
+            )
+
+        return Builds(build, force=config.force)
+
+    return tfrecords
+
+
+def _as_index(found: IlsvrcIndex) -> Index:
+    report = found.report
+    facts = {name: report[name] for name in ("synsets", "kinds")} | {"md5": report["archive"]["md5"]}
+    exceptions = [*report["damaged"], *report["warnings"], *report["strays"]]
+    return Index(found.table, report, facts, exceptions)

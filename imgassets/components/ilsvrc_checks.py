@@ -1,0 +1,158 @@
+"""What is proven of an ILSVRC dataset's artifacts, with numbers."""
+
+from collections import Counter
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from imgassets.classes import imagenet_classes
+from imgassets.components.checks import Verdict, artifact_check
+from imgassets.errors import MissingUpstream
+from imgassets.formats.imagenet_records import names_digest
+from imgassets.formats.jpeg import Damaged, read_frame
+from imgassets.formats.tf_example import image_example, parse
+from imgassets.io.artifacts import Artifact, Artifacts
+from imgassets.sources import sharding
+
+
+def ilsvrc_checks(
+    index: dg.AssetsDefinition, records: dg.AssetsDefinition, shards: dict[str, int], spread: sharding.Spread
+) -> list[dg.AssetChecksDefinition]:
+    """All checks of one dataset."""
+    return [
+        artifact_check(index, "labels_in_range", _labels_in_range),
+        artifact_check(index, "archive_md5", _archive_md5, warn=True),
+        artifact_check(index, "images_decode", _images_decode, warn=True),
+        artifact_check(index, "all_synsets", _all_synsets, warn=True),
+        artifact_check(records, "records_sound", records_sound),
+        _every_image_once(index, records, shards, spread),
+    ]
+
+
+def _labels_in_range(index: Artifact) -> Verdict:
+    """Every image has a class_id 0..999 and a label from 1, the order of both is that of the sorted synsets, and the
+    rows are numbered from 0 in the order of synset and name."""
+    table = index.open().table(["index", "synset", "class_id", "label", "name"])
+    class_ids, labels = table["class_id"].to_numpy(), table["label"].to_numpy()
+    synsets = imagenet_classes().synsets
+    pairs = dict(zip(class_ids.tolist(), labels.tolist(), strict=True))
+    passed = (
+        all(0 <= class_id <= 999 for class_id in pairs)
+        and len(set(zip(class_ids.tolist(), labels.tolist(), strict=True))) == len(pairs)
+        and [pairs[key] for key in sorted(pairs)] == sorted(pairs.values())
+        and min(pairs.values()) >= 1
+        and all(synsets[int(c)] == str(s) for c, s in zip(class_ids, table["synset"].to_pylist(), strict=True))
+        and np.array_equal(table["index"].to_numpy(), np.arange(len(table)))
+    )
+    low, high = int(labels.min()), int(labels.max())
+    return Verdict(
+        passed, {"rows": len(labels), "lowest": low, "highest": high, "classes": len(pairs)}, f"labels {low}..{high}"
+    )
+
+
+def _archive_md5(index: Artifact) -> Verdict:
+    """The archive has the MD5 that MD5SUMS beside it states, else the published one; a repacked archive never has."""
+    archive = index.open().report["archive"]
+    passed = archive["md5"] == archive["expected_md5"]
+    found = f"{archive['bytes']} bytes" if archive["md5"] is None else f"the MD5 {archive['md5']}"
+    says = f"{archive['expected_bytes']}" if archive["md5"] is None else archive["expected_md5"]
+    return Verdict(passed, archive, f"{archive['file']} has {found}, {archive['expected_by']} says {says}")
+
+
+def _images_decode(index: Artifact) -> Verdict:
+    """Every image decodes to its end without complaint; those that do not are listed with the reason."""
+    report = index.open().report
+    damaged, warnings, strays = (report[name] for name in ("damaged", "warnings", "strays"))
+    listed = [f"{item['name']} {item['reason']}" for item in [*damaged, *warnings, *strays]]
+    numbers = {"images": report["images"], "damaged": len(damaged), "warnings": len(warnings), "strays": len(strays)}
+    text = f"{len(damaged)} of {report['images']} images are damaged, {len(warnings)} decode with a complaint"
+    return Verdict(not listed, numbers | ({"listed": listed[:100]} if listed else {}), text)
+
+
+def _all_synsets(index: Artifact) -> Verdict:
+    """All 1000 synsets occur; a warning for a part of the release."""
+    found = index.open().report["images_per_synset"]
+    missing = [synset for synset in imagenet_classes().synsets if synset not in found]
+    counts = list(found.values())
+    numbers = {"synsets": len(found), "fewest_images": min(counts), "most_images": max(counts), "missing": missing[:20]}
+    return Verdict(not missing, numbers, f"{len(found)} of 1000 synsets, {min(counts)} to {max(counts)} images each")
+
+
+def records_sound(shard: Artifact) -> Verdict:
+    """Every record passes its CRCs and holds one RGB or gray JPEG of the size it states, under a name that occurs once;
+    label and synset agree in all of them; there are as many as the manifest says."""
+    facts = shard.manifest.facts
+    problems: list[str] = []
+    names: Counter[str] = Counter()
+    labels: dict[str, set[int]] = {}
+    for record in shard.open():
+        image = image_example(parse(record))
+        names[image.filename] += 1
+        labels.setdefault(image.synset, set()).add(image.label)
+        try:
+            frame = read_frame(image.encoded)
+        except Damaged as error:
+            problems.append(f"{image.filename} {error}")
+        else:
+            if not frame.is_ordinary or (frame.width, frame.height) != (image.width, image.height):
+                problems.append(f"{image.filename} is {frame}, the record says {image.width} x {image.height}")
+    problems += [f"{name} occurs {count} times" for name, count in names.items() if count > 1]
+    problems += [f"{synset} has the labels {sorted(found)}" for synset, found in labels.items() if len(found) > 1]
+    if names.total() != facts["rows"] or names_digest(names.elements()) != facts["names"]:
+        problems.append(f"{names.total()} records, other images than the {facts['rows']} the manifest speaks of")
+    numbers = {"records": names.total(), "classes": len(labels), "problems": problems[:20]}
+    return Verdict(not problems, numbers, problems[0] if problems else f"{names.total()} records are sound")
+
+
+def _every_image_once(
+    index: dg.AssetsDefinition, records: dg.AssetsDefinition, shards: dict[str, int], spread: sharding.Spread
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=records, name="every_image_once", additional_ins={"tar_index": dg.AssetIn(index.key)})
+    def every_image_once(tfrecords: Artifacts, tar_index: Artifacts) -> dg.AssetCheckResult:
+        """Over all shards, every image of the index that has no problem is in exactly one record.
+
+        Compares each shard's list of names, by its checksum in the manifest, with the images that the index, the seed
+        and the number of shards give it; `records_sound` compares the manifest with the records. A warning as long as
+        shards are missing.
+        """
+        found = {split: _Found(tfrecords, tar_index[split], split, shards[split], spread) for split in shards}
+        wrong = [key for one in found.values() for key in one.wrong]
+        missing = sum(one.missing for one in found.values())
+        text = f"{missing} shards are still missing" if missing else "every image is in exactly one record"
+        numbers: dict[str, Any] = {"missing_shards": missing, "wrong": wrong[:20]}
+        for split, one in found.items():
+            numbers |= {f"{split}_images": one.images, f"{split}_records": one.records}
+        return dg.AssetCheckResult(
+            passed=not (wrong or missing),
+            metadata=numbers,
+            severity=dg.AssetCheckSeverity.ERROR if wrong else dg.AssetCheckSeverity.WARN,
+            description=f"{len(wrong)} shards hold other images than they should, e.g. {wrong[0]}" if wrong else text,
+        )
+
+    return every_image_once
+
+
+class _Found:
+    """What the shards of one split hold, beside what its index gives them."""
+
+    def __init__(self, tfrecords: Artifacts, index: Artifact, split: str, shards: int, spread: sharding.Spread) -> None:
+        table = index.open().table(["name", "problem"])
+        sound = np.array([problem is None for problem in table["problem"].to_pylist()], dtype=bool)
+        names = np.array(table["name"].to_pylist(), dtype=object)
+        order: Any = None
+        self.images, self.records, self.missing = int(sound.sum()), 0, 0
+        self.wrong: list[str] = []
+        for shard, key in enumerate(sharding.stems(split, shards)):
+            try:
+                manifest = tfrecords[key].manifest
+            except MissingUpstream:
+                self.missing += 1
+                continue
+            if order is None:  # that of the first shard there is: others of another seed then hold other images
+                order = sharding.shuffled(len(names), manifest.recipe.config.get("seed"))
+            place = sharding.chunk(len(names), shards, shard, spread)
+            rows = order[place.start : place.stop]
+            self.records += manifest.facts["rows"]
+            if names_digest(names[rows[sound[rows]]]) != manifest.facts["names"]:
+                self.wrong.append(key)

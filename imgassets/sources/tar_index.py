@@ -1,0 +1,270 @@
+"""The index of an image archive: one row per image, from one pass over the tar in which every image is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from threading import Semaphore
+from typing import TYPE_CHECKING, Any, Protocol
+
+import xxhash
+
+from imgassets.errors import BadInput
+from imgassets.sources.nested_tar import Member, Tape
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_IMAGE = 64 << 20
+"""Largest accepted image file in bytes: four times the largest of ILSVRC2012."""
+SUFFIXES = (".jpeg", ".jpg", ".png")
+BATCH, BATCH_BYTES = 32, 4 << 20
+"""Images are decoded in batches of this many or this many bytes, so that handing them to a thread costs little."""
+
+
+class Frame(Protocol):
+    """What an inspection tells of a sound image."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def colour(self) -> str: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def inverted(self) -> bool: ...
+    @property
+    def warning(self) -> str | None: ...
+
+
+SHARD_COLUMNS = [
+    *("name", "synset", "label", "width", "height", "colour", "format"),
+    *("offset", "size", "xxh3_64", "problem"),
+]
+"""What `TarImages` reads of an index."""
+
+Inspect = Callable[[bytes], Frame]
+"""Decodes an image; raises ValueError, whose text says what is wrong with it."""
+Row = dict[str, Any]
+Image = tuple[Member, bytes | None]
+
+
+@dataclass
+class Scan:
+    """What one pass over an archive found."""
+
+    table: pa.Table
+    strays: list[str] = field(default_factory=list)
+    """Members that are no images by their name."""
+
+
+@cache
+def schema() -> pa.Schema:
+    """Columns of the index; `width`, `height`, `colour` and `format` are null where `problem` is not."""
+    import pyarrow as pa
+
+    fields: list[pa.Field[Any]] = [
+        pa.field("index", pa.int64(), False, {"description": "global index in the split, in sorted order"}),
+        pa.field("synset", pa.string(), False, {"description": "WordNet id"}),
+        pa.field("class_id", pa.int16(), False, {"description": "rank of the synset among the 1000, 0..999"}),
+        pa.field("label", pa.int16(), False, {"description": "image/class/label of the TFRecords, from 1"}),
+        pa.field("name", pa.string(), False, {"description": "file name"}),
+        pa.field("offset", pa.int64(), False, {"description": "first byte of the image in the outer tar"}),
+        pa.field("size", pa.int64(), False, {"description": "bytes of the image"}),
+        pa.field("width", pa.int32(), True, {"description": "pixels"}),
+        pa.field("height", pa.int32(), True, {"description": "pixels"}),
+        pa.field("colour", pa.string(), True, {"description": "gray, rgb or cmyk"}),
+        pa.field("format", pa.string(), True, {"description": "JPEG, PNG, BMP or GIF, by content"}),
+        pa.field("md5", pa.string(), True, {"description": "of the image's bytes; null over 64 MiB"}),
+        pa.field("xxh3_64", pa.uint64(), True, {"description": "checked when the image is read again"}),
+        pa.field("warning", pa.string(), True, {"description": "what the decoder complained of, yet got over"}),
+        pa.field("problem", pa.string(), True, {"description": "why the image is in no shard"}),
+    ]
+    return pa.schema(fields)
+
+
+def scan(
+    tape: Tape,
+    groups: Iterable[tuple[str, Iterator[Member]]],
+    inspect: Inspect,
+    *,
+    workers: int,
+    passed: Callable[[int], object] = lambda nbytes: None,
+) -> Scan:
+    """Read every member once, decode it, and sort what was found by group and name.
+
+    Args:
+        tape: The archive; its digests are complete afterwards.
+        groups: Synset and members of each group, in the order they lie in; one group is one row batch.
+        inspect: Runs in `workers` threads.
+        passed: Told the bytes that were read.
+
+    Raises:
+        BadInput: two members of a group have the same file name, or whatever `tape` and `groups` raise.
+    """
+    import pyarrow as pa
+
+    columns = pa.schema([f for f in schema() if f.name not in {"index", "class_id", "label"}])
+    batches: list[tuple[str, pa.RecordBatch]] = []
+    strays: list[str] = []
+    slots = Semaphore(2 * workers)  # bounds what lies decoded or read ahead in memory
+    with ThreadPoolExecutor(workers) as pool:
+        for synset, members in groups:
+            futures = []
+            for batch in _batches(_images(tape, members, strays)):
+                passed(sum(member.size for member, _ in batch))
+                slots.acquire()
+                futures.append(pool.submit(_rows, synset, batch, inspect))
+                futures[-1].add_done_callback(lambda _: slots.release())
+            batches.append((synset, _sorted(tape.path.name, futures, columns)))
+    tape.finish()
+    ordered = [batch for _, batch in sorted(batches, key=lambda item: item[0])]
+    return Scan(pa.Table.from_batches(ordered, columns), sorted(strays))
+
+
+def label(
+    table: pa.Table, synsets: Sequence[str] | None, class_id: Callable[[str], int], order: Sequence[str]
+) -> pa.Table:
+    """The complete index: `scan`'s table with index, class_id and label.
+
+    Args:
+        table: What a scan found, sorted.
+        synsets: The synset of each row, where the archive itself does not tell.
+        class_id: Rank of a synset among the 1000.
+        order: The synsets that labels 1, 2, … stand for.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if synsets is not None:
+        table = table.set_column(0, schema().field("synset"), pa.array(synsets, pa.string()))
+    labels = {synset: number for number, synset in enumerate(order, start=1)}
+    names: list[str] = sorted(str(name) for name in table["synset"].unique().to_pylist())
+    keys = pa.array(names, pa.string())
+    codes = pc.index_in(table["synset"], keys).to_numpy()
+    added = {
+        "index": np.arange(len(table)),
+        "class_id": np.array([class_id(name) for name in names], dtype=np.int64)[codes],
+        "label": np.array([labels[name] for name in names], dtype=np.int64)[codes],
+    }
+    columns = [pa.array(added[f.name]).cast(f.type) if f.name in added else table[f.name] for f in schema()]
+    return pa.Table.from_arrays(columns, schema=schema())
+
+
+def _images(tape: Tape, members: Iterator[Member], strays: list[str]) -> Iterator[tuple[Member, bytes | None]]:
+    """Members and their bytes, read before the walk goes on, because a tape only goes forward."""
+    for member in members:
+        if not member.basename.lower().endswith(SUFFIXES):
+            strays.append(member.name)
+        else:
+            yield member, tape.read(member.offset, member.size) if member.size <= MAX_IMAGE else None
+
+
+def _batches(images: Iterator[Image]) -> Iterator[list[Image]]:
+    batch: list[Image] = []
+    nbytes = 0
+    for image in images:
+        batch.append(image)
+        nbytes += image[0].size
+        if len(batch) == BATCH or nbytes >= BATCH_BYTES:
+            yield batch
+            batch, nbytes = [], 0
+    if batch:
+        yield batch
+
+
+def _rows(synset: str, batch: list[Image], inspect: Inspect) -> list[Row]:
+    return [_row(synset, member, blob, inspect) for member, blob in batch]
+
+
+def _row(synset: str, member: Member, blob: bytes | None, inspect: Inspect) -> Row:
+    row: Row = {"synset": synset, "name": member.basename, "offset": member.offset, "size": member.size}
+    if blob is None:
+        return row | {"problem": f"has {member.size} bytes, more than the {MAX_IMAGE} an image may have"}
+    row |= {"md5": hashlib.md5(blob, usedforsecurity=False).hexdigest(), "xxh3_64": xxhash.xxh3_64_intdigest(blob)}
+    try:
+        frame = inspect(blob)
+    except ValueError as error:
+        return row | {"problem": str(error)}
+    return row | {
+        "width": frame.width,
+        "height": frame.height,
+        "colour": frame.colour,
+        "format": frame.format,
+        "warning": frame.warning,
+    }
+
+
+def _sorted(archive: str, futures: list[Future[list[Row]]], columns: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    rows = sorted((row for future in futures for row in future.result()), key=lambda row: str(row["name"]))
+    for one, two in pairwise(rows):
+        if one["name"] == two["name"]:
+            raise BadInput(f"{archive} holds two images named {one['name']!r} in different folders; repack it.")
+    return pa.RecordBatch.from_pylist(rows, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class TarImage:
+    """An image of the index and its bytes."""
+
+    name: str
+    synset: str
+    label: int
+    width: int
+    height: int
+    ordinary: bool
+    """Whether it is a JPEG of gray or RGB, not CMYK and no other format."""
+    encoded: bytes
+
+
+@dataclass(frozen=True)
+class TarImages:
+    """Rows of an index with their images, read from the archive when iterated over."""
+
+    archive: Path
+    rows: pa.Table
+
+    @property
+    def left_out(self) -> list[dict[str, str]]:
+        """The rows that have a problem, as name and reason."""
+        rows = zip(self.rows["name"].to_pylist(), self.rows["problem"].to_pylist(), strict=True)
+        return [{"name": str(name), "reason": str(problem)} for name, problem in rows if problem is not None]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images."""
+        return sum(int(size or 0) for size in self.rows["size"].to_pylist())
+
+    def __len__(self) -> int:
+        return len(self.rows) - len(self.left_out)
+
+    def __iter__(self) -> Iterator[TarImage]:
+        """The images without a problem, in the rows' order.
+
+        Raises:
+            BadInput: the archive is cut, or holds other bytes than when it was indexed.
+        """
+        columns = [self.rows[column].to_pylist() for column in SHARD_COLUMNS]
+        with Tape(self.archive) as tape:
+            for name, synset, label, width, height, colour, kind, offset, size, checksum, problem in zip(
+                *columns, strict=True
+            ):
+                if problem is not None:
+                    continue
+                encoded = tape.read(offset, size)
+                if xxhash.xxh3_64_intdigest(encoded) != checksum:
+                    raise BadInput(
+                        f"{self.archive} holds other bytes at {name} (byte {offset}) than when it was indexed: "
+                        "materialize the tar index again if the archive was replaced, else copy the archive again."
+                    )
+                yield TarImage(name, synset, label, width, height, kind == "JPEG" and colour != "cmyk", encoded)
