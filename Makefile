@@ -3,6 +3,7 @@
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 
 .PHONY: run ui test lint faults bench clean
 
@@ -21,11 +22,14 @@ BIN := .venv/bin
 	.venv/tensorflow/bin/pip install --quiet --disable-pip-version-check tensorflow-cpu==2.21.0 || { rm -rf $@; exit 1; }
 	touch .venv/tensorflow
 
+# CT volumes of the demo come from the sample data, not from the hub
+run: export IMGASSETS_CT_REPO ?= $(RAW)/ct_rate
 run: .venv
 	$(BIN)/imgassets sample-data
 	$(BIN)/imgassets backfill '*' --set csv_size_gb=0.02
 	@echo 'Raw inputs and artifacts are in dagster_home/; `make ui` shows them in the browser.'
 
+ui: export IMGASSETS_CT_REPO ?= $(or $(wildcard $(RAW)/ct_rate),ibrahimhamamci/CT-RATE)
 ui: .venv
 	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/dagster_home} $(BIN)/imgassets ui
 

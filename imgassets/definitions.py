@@ -10,6 +10,7 @@ for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category)
 
 from imgassets.io.arrays import ArraysIOManager  # noqa: E402
+from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager  # noqa: E402
 from imgassets.io.index import IndexIOManager  # noqa: E402
 from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
 from imgassets.io.tfrecords import TFRecordsIOManager  # noqa: E402
@@ -24,6 +25,9 @@ def defs() -> dg.Definitions:
         "storage": storage,
         "index_io": IndexIOManager(storage=storage),
         "arrays_io": ArraysIOManager(storage=storage),
+        "ct_index_io": CtIndexIOManager(storage=storage),
+        "ct_shard_io": CtShardIOManager(storage=storage),
+        "ct_manifest_io": CtManifestIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
         "tfrecords_io": TFRecordsIOManager(storage=storage),
     }

@@ -60,8 +60,8 @@ def status(selection: str, as_json: bool) -> None:
 def inspect(path: Path, resolution: int, as_json: bool) -> None:
     """Report what an artifact or a raw file is: from what it was made, how large it is, what it holds.
 
-    Knows artifacts of the store, NPZ batches of downsampled ImageNet or a folder of them, and NPY, NPZ, tar and Parquet
-    files. Exits with 1 if anything cannot be read.
+    Knows artifacts of the store, folders of CT shards, NPZ batches of downsampled ImageNet or a folder of them, and
+    NPY, NPZ, tar and Parquet files. Exits with 1 if anything cannot be read.
 
     \b
     Examples:
@@ -69,8 +69,12 @@ def inspect(path: Path, resolution: int, as_json: bool) -> None:
       imgassets inspect imagenet_data/train_data_batch_1.npz
       imgassets inspect imagenet_data --json
     """
+    from imgassets.operations.ct_compare import describe_split
     from imgassets.operations.inspect import describe, reports
 
+    if (path / "manifest.json").is_file():
+        click.echo((path / "manifest.json").read_text(encoding="utf-8") if as_json else describe_split(path))
+        return
     found = list(reports(path, resolution))
     click.echo(json.dumps(found, indent=1) if as_json else "\n".join(describe(report) for report in found))
     sys.exit(1 if any("error" in report for report in found) else 0)

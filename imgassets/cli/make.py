@@ -190,11 +190,13 @@ def view(key: str, folder: Path, partitions: str | None) -> None:
     """
     import dagster as dg
 
+    from imgassets.operations.graph import parse_range, select_one
     from imgassets.operations.view import view as link
 
+    asset = select_one(key)
     with dg.DagsterInstance.get() as instance:
-        ((asset, keys),) = wanted(key, partitions, instance)
-    for path in link(asset, list(keys), folder):
+        keys = asset.keys(instance)
+    for path in link(asset, parse_range(partitions, keys) if partitions else keys, folder):
         click.echo(path)
 
 

@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -58,18 +58,19 @@ def xxh3_128(path: Path) -> str:
 
 
 class Checksums:
-    """Checksums remembered by (path, size, mtime, inode) in one SQLite file.
+    """Checksums remembered by (path, size, mtime, inode) in one SQLite file; `compute` makes them, XXH3-128 by default.
 
     A file whose size, time or inode has changed is read again. The memory is only a memory: deleting it
     costs time and nothing else, so it is written without waiting for the disk, and where it cannot be used the
     files are read.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, compute: Callable[[Path], str] = xxh3_128) -> None:
         self._database = database
+        self._compute = compute
 
     def of(self, path: Path) -> str:
-        """XXH3-128 of `path`, from memory where the file is known to be unchanged.
+        """Checksum of `path`, from memory where the file is known to be unchanged.
 
         Raises:
             BadInput: the file cannot be read.
@@ -80,7 +81,7 @@ class Checksums:
             raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
         if (known := self._lookup(key)) is not None:
             return known
-        value = xxh3_128(path)
+        value = self._compute(path)
         self._store(key, value)
         return value
 

@@ -1,6 +1,7 @@
 """What a dataset's YAML file can ask for."""
 
+from imgassets.components.ct_volumes import CtVolumes
 from imgassets.components.ilsvrc import IlsvrcTars
 from imgassets.components.npz_images import NpzImages
 
-__all__ = ["IlsvrcTars", "NpzImages"]
+__all__ = ["CtVolumes", "IlsvrcTars", "NpzImages"]

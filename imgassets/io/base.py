@@ -142,7 +142,9 @@ def _version(finished: Mapping[str, Metadata]) -> dg.DataVersion:
     Dagster has one data version for all partitions of a run; of several it is made from all their checksums.
     """
     checksums = [str(metadata["checksum"]) for metadata in finished.values()]
-    return dg.DataVersion(checksums[0] if len(checksums) == 1 else xxhash.xxh3_128_hexdigest(" ".join(checksums).encode()))
+    if len(checksums) == 1:
+        return dg.DataVersion(checksums[0])
+    return dg.DataVersion(xxhash.xxh3_128_hexdigest(" ".join(checksums).encode()))
 
 
 def _record_finished(context: dg.OutputContext, finished: Mapping[str, Metadata]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from imgassets.errors import BadInput
 from imgassets.io.base import on_partition
 from imgassets.io.graph import Asset, run_tags
 from imgassets.io.prospects import Prospect, Prospects, Verdict
@@ -43,6 +44,9 @@ def backfill(
         config: run configuration of the asset, e.g. `{"force": True}`.
         log_level: least important lines that the runs print.
         observe: told of every partition that is done with.
+
+    Raises:
+        BadInput: a setting in `config` is of another type than the asset's.
     """
     outcome = Outcome(asset.name)
     job = definitions().resolve_implicit_global_asset_job_def()
@@ -67,6 +71,8 @@ def backfill(
                 raise_on_error=False,
             )
             _collect(outcome, run, result, instance)
+    except dg.DagsterInvalidConfigError as error:
+        raise BadInput(f"{asset.name} cannot be configured so: {error.errors[0].message}") from error
     finally:
         on_partition.reset(token)
     return outcome

@@ -1,5 +1,6 @@
 """The asset graph as the commands see it: the assets of a selection and their partitions, in the order to make them."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 
@@ -44,6 +45,18 @@ def select(selection: str) -> list[Asset]:
     return [asset for key, asset in graph().assets.items() if key in keys]
 
 
+def select_one(selection: str) -> Asset:
+    """The asset of a selection that has only one.
+
+    Raises:
+        BadInput: as `select`; also where there are several.
+    """
+    asset, *others = select(selection)
+    if others:
+        raise BadInput(f"{selection!r} selects {1 + len(others)} assets, expected one: name it, e.g. {asset.name}.")
+    return asset
+
+
 def parse_range(text: str, keys: Sequence[str]) -> list[str]:
     """Partitions `A..B`, in order, both ends included; `A` alone is one partition.
 
@@ -52,6 +65,8 @@ def parse_range(text: str, keys: Sequence[str]) -> list[str]:
     """
     first, dots, last = text.partition("..")
     ends = [first, last if dots else first]
+    if not all(ends):
+        raise BadInput(f"{text!r} is no range A..B of partitions: they run from {keys[0]} to {keys[-1]}.")
     for end in ends:
         if end not in keys:
             raise BadInput(f"There is no partition {end!r}: they run from {keys[0]} to {keys[-1]}.")
@@ -63,11 +78,8 @@ def parse_range(text: str, keys: Sequence[str]) -> list[str]:
 
 def _quoted(selection: str) -> str:
     """Dagster's selection syntax wants keys that hold a slash in quotes; people do not."""
-    plus = len(selection) - len(selection.lstrip("+"))
-    core, tail = selection[plus:].rstrip("+"), "+" * (len(selection) - len(selection.rstrip("+")))
-    if "/" in core and not any(c in core for c in ':"() '):
-        return f'{selection[:plus]}key:"{core}"{tail}'
-    return selection
+    parts = re.fullmatch(r"""(\d*\+)?([^\s:"()+]+/[^\s:"()+]+)(\+\d*)?""", selection)
+    return f'{parts[1] or ""}key:"{parts[2]}"{parts[3] or ""}' if parts else selection
 
 
 def _names(loaded: dg.Definitions) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +130,7 @@ class Ilsvrc:
                 f"{names} in {self.folder} has {len(synsets)} lines but {path.name} holds {len(found.table)} images, "
                 "expected one line for each: use the labels that belong to this archive."
             )
-        table = tar_index.label(found.table, synsets, imagenet_classes().class_id, order)
+        table = tar_index.label(found, synsets, imagenet_classes().class_id, order)
         return IlsvrcIndex(table, {"archive": archive} | _summary(table, found.strays), whole.hexdigest())
 
 
@@ -145,15 +144,26 @@ def _identity(path: Path) -> tuple[int, int, int]:
 
 
 def _summary(table: pa.Table, strays: list[str]) -> dict[str, Any]:
-    columns = ("name", "synset", "format", "colour", "warning", "problem")
-    rows = list(zip(*(table[column].to_pylist() for column in columns), strict=True))
-    classes = Counter(str(row[1]) for row in rows)
+    synsets = {synset: count for (synset,), count in _counts(table, "synset")}
     return {
-        "images": len(rows),
-        "synsets": len(classes),
-        "images_per_synset": dict(sorted(classes.items())),
-        "kinds": dict(sorted(Counter(f"{row[2]} {row[3]}" for row in rows if row[5] is None).items())),
-        "damaged": [{"name": row[0], "reason": row[5]} for row in rows if row[5] is not None],
-        "warnings": [{"name": row[0], "reason": row[4]} for row in rows if row[4] is not None],
+        "images": len(table),
+        "synsets": len(synsets),
+        "images_per_synset": synsets,
+        "kinds": {" ".join(kind): count for kind, count in _counts(table, "format", "colour") if None not in kind},
+        "damaged": _listed(table, "problem"),
+        "warnings": _listed(table, "warning"),
         "strays": [{"name": name, "reason": "is not named .JPEG, so it is no image"} for name in strays],
     }
+
+
+def _counts(table: pa.Table, *columns: str) -> list[tuple[tuple[Any, ...], int]]:
+    """How often each combination of values occurs, sorted."""
+    found = table.group_by(list(columns)).aggregate([([], "count_all")]).to_pylist()
+    return sorted(((tuple(row[c] for c in columns), row["count_all"]) for row in found), key=str)
+
+
+def _listed(table: pa.Table, column: str) -> list[dict[str, Any]]:
+    import pyarrow.compute as pc
+
+    rows = table.select(["name", column]).filter(pc.is_valid(table[column])).to_pylist()
+    return [{"name": row["name"], "reason": row[column]} for row in rows]

@@ -61,6 +61,9 @@ class Scan:
     """What one pass over an archive found."""
 
     table: pa.Table
+    """The index without index, synset, class_id and label."""
+    groups: list[tuple[str, int]]
+    """Synset and number of rows of each group, in the order of the rows."""
     strays: list[str] = field(default_factory=list)
     """Members that are no images by their name."""
 
@@ -70,9 +73,10 @@ def schema() -> pa.Schema:
     """Columns of the index; `width`, `height`, `colour` and `format` are null where `problem` is not."""
     import pyarrow as pa
 
+    name = pa.dictionary(pa.int16(), pa.string())
     fields: list[pa.Field[Any]] = [
         pa.field("index", pa.int64(), False, {"description": "global index in the split, in sorted order"}),
-        pa.field("synset", pa.string(), False, {"description": "WordNet id"}),
+        pa.field("synset", name, False, {"description": "WordNet id"}),
         pa.field("class_id", pa.int16(), False, {"description": "rank of the synset among the 1000, 0..999"}),
         pa.field("label", pa.int16(), False, {"description": "image/class/label of the TFRecords, from 1"}),
         pa.field("name", pa.string(), False, {"description": "file name"}),
@@ -80,8 +84,8 @@ def schema() -> pa.Schema:
         pa.field("size", pa.int64(), False, {"description": "bytes of the image"}),
         pa.field("width", pa.int32(), True, {"description": "pixels"}),
         pa.field("height", pa.int32(), True, {"description": "pixels"}),
-        pa.field("colour", pa.string(), True, {"description": "gray, rgb or cmyk"}),
-        pa.field("format", pa.string(), True, {"description": "JPEG, PNG, BMP or GIF, by content"}),
+        pa.field("colour", name, True, {"description": "gray, rgb or cmyk"}),
+        pa.field("format", name, True, {"description": "JPEG, PNG, BMP or GIF, by content"}),
         pa.field("md5", pa.string(), True, {"description": "of the image's bytes; null over 64 MiB"}),
         pa.field("xxh3_64", pa.uint64(), True, {"description": "checked when the image is read again"}),
         pa.field("warning", pa.string(), True, {"description": "what the decoder complained of, yet got over"}),
@@ -111,7 +115,7 @@ def scan(
     """
     import pyarrow as pa
 
-    columns = pa.schema([f for f in schema() if f.name not in {"index", "class_id", "label"}])
+    columns = pa.schema([f for f in schema() if f.name not in {"index", "synset", "class_id", "label"}])
     batches: list[tuple[str, pa.RecordBatch]] = []
     strays: list[str] = []
     slots = Semaphore(2 * workers)  # bounds what lies decoded or read ahead in memory
@@ -121,42 +125,44 @@ def scan(
             for batch in _batches(_images(tape, members, strays)):
                 passed(sum(member.size for member, _ in batch))
                 slots.acquire()
-                futures.append(pool.submit(_rows, synset, batch, inspect))
+                futures.append(pool.submit(_rows, batch, inspect))
                 futures[-1].add_done_callback(lambda _: slots.release())
             batches.append((synset, _sorted(tape.path.name, futures, columns)))
     tape.finish()
-    ordered = [batch for _, batch in sorted(batches, key=lambda item: item[0])]
-    return Scan(pa.Table.from_batches(ordered, columns), sorted(strays))
+    batches.sort(key=lambda item: item[0])
+    table = pa.Table.from_batches([batch for _, batch in batches], columns).unify_dictionaries()
+    return Scan(table, [(synset, batch.num_rows) for synset, batch in batches], sorted(strays))
 
 
-def label(
-    table: pa.Table, synsets: Sequence[str] | None, class_id: Callable[[str], int], order: Sequence[str]
-) -> pa.Table:
-    """The complete index: `scan`'s table with index, class_id and label.
+def label(found: Scan, synsets: Sequence[str] | None, class_id: Callable[[str], int], order: Sequence[str]) -> pa.Table:
+    """The complete index.
 
     Args:
-        table: What a scan found, sorted.
+        found: What a scan found.
         synsets: The synset of each row, where the archive itself does not tell.
         class_id: Rank of a synset among the 1000.
         order: The synsets that labels 1, 2, … stand for.
     """
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if synsets is not None:
-        table = table.set_column(0, schema().field("synset"), pa.array(synsets, pa.string()))
+    groups = found.groups if synsets is None else [(synset, 1) for synset in synsets]
+    names = sorted({synset for synset, _ in groups})
+    places = {name: place for place, name in enumerate(names)}
+    codes = np.repeat([places[synset] for synset, _ in groups], [rows for _, rows in groups])
     labels = {synset: number for number, synset in enumerate(order, start=1)}
-    names: list[str] = sorted(str(name) for name in table["synset"].unique().to_pylist())
-    keys = pa.array(names, pa.string())
-    codes = pc.index_in(table["synset"], keys).to_numpy()
-    added = {
-        "index": np.arange(len(table)),
-        "class_id": np.array([class_id(name) for name in names], dtype=np.int64)[codes],
-        "label": np.array([labels[name] for name in names], dtype=np.int64)[codes],
+    numbers = {
+        "index": np.arange(len(codes)),
+        "class_id": np.array([class_id(name) for name in names])[codes],
+        "label": np.array([labels[name] for name in names])[codes],
     }
-    columns = [pa.array(added[f.name]).cast(f.type) if f.name in added else table[f.name] for f in schema()]
-    return pa.Table.from_arrays(columns, schema=schema())
+    columns: dict[str, Any] = {
+        name: pa.array(values).cast(schema().field(name).type) for name, values in numbers.items()
+    }
+    columns["synset"] = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int16()), names)
+    return pa.Table.from_arrays(
+        [columns[name] if name in columns else found.table[name] for name in schema().names], schema=schema()
+    )
 
 
 def _images(tape: Tape, members: Iterator[Member], strays: list[str]) -> Iterator[tuple[Member, bytes | None]]:
@@ -181,12 +187,12 @@ def _batches(images: Iterator[Image]) -> Iterator[list[Image]]:
         yield batch
 
 
-def _rows(synset: str, batch: list[Image], inspect: Inspect) -> list[Row]:
-    return [_row(synset, member, blob, inspect) for member, blob in batch]
+def _rows(batch: list[Image], inspect: Inspect) -> list[Row]:
+    return [_row(member, blob, inspect) for member, blob in batch]
 
 
-def _row(synset: str, member: Member, blob: bytes | None, inspect: Inspect) -> Row:
-    row: Row = {"synset": synset, "name": member.basename, "offset": member.offset, "size": member.size}
+def _row(member: Member, blob: bytes | None, inspect: Inspect) -> Row:
+    row: Row = {"name": member.basename, "offset": member.offset, "size": member.size}
     if blob is None:
         return row | {"problem": f"has {member.size} bytes, more than the {MAX_IMAGE} an image may have"}
     row |= {"md5": hashlib.md5(blob, usedforsecurity=False).hexdigest(), "xxh3_64": xxhash.xxh3_64_intdigest(blob)}
@@ -210,7 +216,10 @@ def _sorted(archive: str, futures: list[Future[list[Row]]], columns: pa.Schema) 
     for one, two in pairwise(rows):
         if one["name"] == two["name"]:
             raise BadInput(f"{archive} holds two images named {one['name']!r} in different folders; repack it.")
-    return pa.RecordBatch.from_pylist(rows, columns)
+    # Arrow's usual pool keeps as much again for the many small arrays of a thousand groups
+    pool = pa.system_memory_pool()
+    arrays = [pa.array([row.get(f.name) for row in rows], f.type, memory_pool=pool) for f in columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=columns)
 
 
 @dataclass(frozen=True, slots=True)

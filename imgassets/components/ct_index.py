@@ -1,0 +1,148 @@
+"""The index of a CT split: from a repository's tree and tables to one row per volume, and back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgassets.errors import BadInput
+from imgassets.formats.index import Index
+from imgassets.sources.ct_rate import CLASSES, Listing, Volume, join, prevalence, read_table, skips, table_paths
+from imgassets.sources.hub import RemoteFile, Repository
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NEEDED = {
+    "metadata": ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing"),
+    "labels": CLASSES[:1],
+    "reports": ("Findings_EN", "Impressions_EN"),
+}
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """What of a repository becomes the index of `split`: the volumes below `folder`, in shards of `samples_per_shard`.
+
+    `spacing` says whether volumes without spacing in the table are left out.
+    """
+
+    split: str
+    folder: str
+    samples_per_shard: int
+    spacing: bool
+    sample_bytes: int
+
+
+def make_index(repository: Repository, revision: str, settings: IndexSettings, work: Path) -> Index:
+    """List the tree, fetch and join the tables; they pass through the folder `work`, which is removed again.
+
+    Raises BadInput when a table is missing or not what it should be, or when no volume is left.
+    """
+    split = settings.split
+    files = {file.path: file for folder in ("metadata", "multi_abnormality_labels", "radiology_text_reports")
+             for file in repository.list(revision, f"dataset/{folder}")}  # fmt: skip
+    tables = {}
+    try:
+        for kind, path in table_paths(split).items():
+            if path not in files:
+                raise BadInput(f"{repository.name} has no {path}: is it shaped like CT-RATE?")
+            tables[kind] = read_table(repository.fetch(files[path], revision, work), path, NEEDED[kind])
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    listing = join(
+        repository.list(revision, settings.folder),
+        tables["metadata"],
+        tables["labels"],
+        tables["reports"],
+        settings.samples_per_shard,
+        spacing=settings.spacing,
+    )
+    used = [volume for volume in listing.volumes if volume.skip is None]
+    if not used:
+        raise BadInput(
+            f"{repository.name} has no usable volume below {settings.folder} ({len(listing.volumes)} listed)."
+        )
+    facts: dict[str, Any] = {
+        "revision": revision,
+        "shards": listing.shards,
+        "samples_per_shard": settings.samples_per_shard,
+        "volumes_in_shards": len(used),
+        "skipped": len(listing.volumes) - len(used),
+        "source_bytes": sum(volume.file.size for volume in used if volume.file),
+        "output_bytes": len(used) * settings.sample_bytes,
+    }
+    exceptions = [{"key": volume.key, "reason": volume.skip} for volume in listing.volumes if volume.skip]
+    return Index(table_of(listing.volumes, split), _report(repository.name, listing, facts), facts, exceptions)
+
+
+def _report(name: str, listing: Listing, facts: dict[str, Any]) -> dict[str, object]:
+    return {
+        "repository": name,
+        **facts,
+        "skipped_by_reason": dict(sorted(skips(listing.volumes).items())),
+        "label_counts": prevalence(listing.volumes),
+        **{kind: list(keys) for kind, keys in listing.reconciliation.items()},
+    }
+
+
+def table_of(volumes: Iterable[Volume], split: str) -> pa.Table:
+    """One row per volume."""
+    import pyarrow as pa
+
+    columns: dict[str, pa.DataType] = {
+        "key": pa.string(),
+        "split": pa.string(),
+        "shard": pa.int32(),
+        "skip": pa.string(),
+        "path": pa.string(),
+        "size": pa.int64(),
+        "sha256": pa.string(),
+        "git_sha1": pa.string(),
+        "spacing_x": pa.float64(),
+        "spacing_y": pa.float64(),
+        "spacing_z": pa.float64(),
+        "rescale_slope": pa.float64(),
+        "rescale_intercept": pa.float64(),
+        "labels": pa.list_(pa.int8()),
+        "report": pa.string(),
+    }
+    schema = pa.schema(columns)
+    none3, none2, nofile = (None,) * 3, (None,) * 2, RemoteFile("", 0)
+    rows = []
+    for v in volumes:
+        file = v.file or nofile
+        place = (file.path or None, file.size if v.file else None, file.sha256, file.git_sha1)
+        numbers = (*(v.spacing or none3), *(v.scale or none2))
+        rows.append((v.key, split, v.shard, v.skip, *place, *numbers, list(v.labels), v.report))
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
+
+
+def rows_of(table: pa.Table) -> list[Volume]:
+    """The rows of a table made by `table_of`."""
+    volumes = []
+    for row in table.to_pylist():
+        spacing = (row["spacing_x"], row["spacing_y"], row["spacing_z"])
+        scale = (row["rescale_slope"], row["rescale_intercept"])
+        file = RemoteFile(row["path"], row["size"], row["sha256"], row["git_sha1"]) if row["path"] else None
+        volumes.append(
+            Volume(
+                row["key"],
+                file,
+                None if None in spacing else spacing,
+                None if None in scale else scale,
+                tuple(row["labels"]),
+                row["report"],
+                row["skip"],
+                row["shard"],
+            )
+        )
+    return volumes
+
+
+def shard_rows(volumes: Sequence[Volume], number: int) -> list[Volume]:
+    """The volumes of one shard, in order."""
+    return [volume for volume in volumes if volume.shard == number]

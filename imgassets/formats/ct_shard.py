@@ -1,0 +1,222 @@
+"""WebDataset shards of preprocessed CT volumes: `<key>.bin .cls .json .txt` in a POSIX ustar archive.
+
+`.bin` is float16 in C order (x, y, z), `.cls` one float32 per class, `.json` says shape, dtype and labels, `.txt` is
+the report in UTF-8. Headers carry no time, owner or host, so equal samples give equal bytes. Where each member begins
+and the SHA-256 of each volume are returned while writing: they allow random access without ever scanning an archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from imgassets.errors import BadInput
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+FORMAT = "ct_shard/1"
+BLOCK, RECORD = 512, 10240
+"""ustar pads members to blocks and archives to records (POSIX.1-1988)."""
+KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
+"""No dot: WebDataset takes what follows the first one for the extension."""
+EXTENSIONS = ("bin", "cls", "json", "txt")
+
+
+class Writable(Protocol):
+    """What a shard is written into."""
+
+    def write(self, data: Buffer, /) -> int:
+        """Append a contiguous buffer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One volume to be written: `array` is float16, C-contiguous, (x, y, z)."""
+
+    key: str
+    array: np.ndarray[Any, np.dtype[np.float16]]
+    report: str
+    labels: tuple[int, ...]
+    source_shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    sha256: str
+    """Of the array's bytes."""
+
+    def document(self) -> dict[str, Any]:
+        """The `.json` member: enough to use the volume without any other member but `.bin`."""
+        return {
+            "study_id": self.key,
+            "shape": list(self.array.shape),
+            "dtype": str(self.array.dtype),
+            "num_classes": len(self.labels),
+            "labels": list(self.labels),
+            "source_shape": list(self.source_shape),
+            "spacing": list(self.spacing),
+        }
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """Where a sample lies: `members` maps an extension to (offset, length) in bytes of its content."""
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+    sha256: str
+    members: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> SampleRecord:
+        """From JSON; raises BadInput where a value is not what it must be."""
+        try:
+            members = {str(e): (int(v[0]), int(v[1])) for e, v in document["members"].items()}
+            shape = tuple(int(n) for n in document["shape"])
+            record = cls(str(document["key"]), shape, str(document["dtype"]), str(document["sha256"]), members)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise BadInput(f"A sample's record is damaged ({error!r}): {str(document)[:80]}.") from error
+        if KEY.fullmatch(record.key) is None or any(n < 0 for member in members.values() for n in member):
+            raise BadInput(f"A sample's record is damaged: {str(document)[:120]}.")
+        return record
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What was written: size in bytes, SHA-256 of the whole archive, and its samples in order."""
+
+    size_bytes: int
+    sha256: str
+    samples: tuple[SampleRecord, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON values, for a manifest."""
+        document = asdict(self)
+        return {"num_samples": len(self.samples), **json.loads(json.dumps(document))}
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Shard:
+        """From the JSON values of `facts`."""
+        return cls(int(facts["size_bytes"]), str(facts["sha256"]), tuple(map(SampleRecord.of, facts["samples"])))
+
+
+def write_shard(sink: Writable, samples: Iterable[Sample]) -> Shard:
+    """Write one shard from front to back; memory does not grow with the number of samples.
+
+    Raises BadInput on a key that is used twice or cannot name a WebDataset sample.
+    """
+    records: list[SampleRecord] = []
+    seen: set[str] = set()
+    with ThreadPoolExecutor(1) as pool:
+        tar = _Archive(sink, pool)
+        for sample in samples:
+            if KEY.fullmatch(sample.key) is None or sample.key in seen:
+                problem = "is used twice" if sample.key in seen else "cannot name a sample (letters, digits, - and _)"
+                raise BadInput(f"The key {sample.key[:80]!r} {problem}.")
+            seen.add(sample.key)
+            contents: dict[str, Buffer] = {
+                "bin": sample.array.astype("<f2", copy=False).data,
+                "cls": np.asarray(sample.labels, "<f4").data,
+                "json": json.dumps(sample.document(), ensure_ascii=False).encode(),
+                "txt": sample.report.encode(),
+            }
+            members = {extension: tar.add(f"{sample.key}.{extension}", contents[extension]) for extension in EXTENSIONS}
+            records.append(SampleRecord(sample.key, sample.array.shape, "float16", sample.sha256, members))
+        tar.put(bytes(-(-(tar.size + 2 * BLOCK) // RECORD) * RECORD - tar.size))
+    return Shard(tar.size, tar.digest.hexdigest(), tuple(records))
+
+
+class _Archive:
+    """A ustar archive; its SHA-256 is computed in a second thread while the bytes go to the sink."""
+
+    def __init__(self, sink: Writable, pool: ThreadPoolExecutor) -> None:
+        self._sink, self._pool = sink, pool
+        self.size, self.digest = 0, hashlib.sha256()
+
+    def add(self, name: str, content: Buffer) -> tuple[int, int]:
+        view = memoryview(content).cast("B")
+        self.put(header(name, len(view)))
+        start = self.size
+        self.put(view)
+        self.put(bytes(-len(view) % BLOCK))
+        return start, len(view)
+
+    def put(self, data: Buffer) -> None:
+        view = memoryview(data)
+        if len(view) > RECORD:
+            hashing = self._pool.submit(self.digest.update, view)
+            self._sink.write(view)
+            hashing.result()
+        else:
+            self.digest.update(view)
+            self._sink.write(view)
+        self.size += len(view)
+
+
+def header(name: str, size: int) -> bytes:
+    """A ustar header of a regular file with mode 0644, owner 0 and time 0; `name` is ASCII of at most 100 bytes."""
+    block = bytearray(BLOCK)
+    block[0 : len(name)] = name.encode("ascii")
+    block[100:136] = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size
+    block[136:156] = b"00000000000\0" + b" " * 8  # the checksum counts itself as eight spaces
+    block[156:157] = b"0"
+    block[257:265] = b"ustar\00000"
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def scan(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
+    """Name, offset and length of every member of a plain ustar archive.
+
+    Raises BadInput at a damaged header, a member that is cut off, anything but regular files, or a missing end.
+    """
+    end = file.seek(0, 2)
+    at = 0
+    while at + BLOCK <= end:
+        file.seek(at)
+        block = file.read(BLOCK)
+        if block == bytes(BLOCK):
+            return
+        try:
+            checksum, size = int(block[148:154], 8), int(block[124:135], 8)
+            name = block[:100].rstrip(b"\0").decode("ascii")
+        except ValueError as error:
+            raise BadInput(f"There is no tar header at byte {at}.") from error
+        if checksum != sum(block[:148]) + 256 + sum(block[156:]) or block[156:157] != b"0":
+            raise BadInput(f"The tar header at byte {at} is damaged, or no regular file's.")
+        if at + BLOCK + size > end:
+            raise BadInput(f"{name} is cut off.")
+        yield name, at + BLOCK, size
+        at += BLOCK + -(-size // BLOCK) * BLOCK
+    raise BadInput("The archive stops before its end.")
+
+
+def records_of(path: Path) -> list[SampleRecord]:
+    """The samples of a shard that has no manifest, in order; checksums are empty.
+
+    Raises BadInput naming the shard where it is damaged or its members are not those of this format.
+    """
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    records = []
+    try:
+        with path.open("rb") as file:
+            for name, offset, size in scan(file):
+                key, _, extension = name.partition(".")
+                found.setdefault(key, {})[extension] = (offset, size)
+            for key, members in found.items():
+                if set(members) != set(EXTENSIONS):
+                    raise BadInput(f"{key} has the members {sorted(members)}, expected {list(EXTENSIONS)}.")
+                file.seek(members["json"][0])
+                document = json.loads(file.read(members["json"][1]))
+                about = {"key": key, "sha256": "", "members": members}
+                records.append(SampleRecord.of({"shape": document["shape"], "dtype": document["dtype"], **about}))
+    except (BadInput, OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path.name} is no shard of CT volumes: {error}") from error
+    return records

@@ -1,0 +1,227 @@
+"""A split of CT volumes: shards and the `manifest.json` that says what is in them; reading it by memory map.
+
+    split = CtSplit("…/ct_rate/shards/train")
+    volume, report, labels = split[0]        # float16 (480, 480, 240), str, float32 (18,); nothing is copied
+
+or through WebDataset, whose default decoder fails on a `.cls` of many classes:
+
+    webdataset.WebDataset(split.urls, shardshuffle=False).decode(*decoders()).to_tuple("bin", "txt", "cls")
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from imgassets.errors import BadInput, MissingUpstream, StoreError
+from imgassets.formats.ct_shard import SampleRecord, Shard
+
+MANIFEST = "manifest.json"
+NAME = re.compile(r"shard-\d{6}\.tar")
+
+
+def shard_name(index: int) -> str:
+    """File name of shard `index`."""
+    return f"shard-{index:06d}.tar"
+
+
+def split_manifest(
+    split: str,
+    shards: Sequence[Shard],
+    *,
+    skipped: Sequence[Mapping[str, Any]],
+    noted: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    shape: Sequence[int],
+    samples_per_shard: int,
+    preprocessing: Mapping[str, Any],
+    revision: str,
+) -> dict[str, Any]:
+    """The document of `manifest.json`; every count is counted from `shards`, which are in order and complete.
+
+    `skipped` lists {"key", "reason"} of volumes that are in no shard, `noted` the same of volumes that are in one.
+    """
+    return {
+        "dataset": "CT-RATE",
+        "split": split,
+        "format": "webdataset",
+        "preprocessed": True,
+        "total_shards": len(shards),
+        "total_samples": sum(len(shard.samples) for shard in shards),
+        "sample_shape": list(shape),
+        "sample_dtype": "float16",
+        "num_classes": len(class_names),
+        "class_names": list(class_names),
+        "samples_per_shard": samples_per_shard,
+        "revision": revision,
+        "preprocessing": dict(preprocessing),
+        "shards": [
+            {"shard_index": index, "filename": shard_name(index), **shard.facts()} for index, shard in enumerate(shards)
+        ],
+        "skipped": list(skipped),
+        "noted": list(noted),
+    }
+
+
+def dump(document: Mapping[str, Any]) -> bytes:
+    """The bytes of a manifest."""
+    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+class Scan(NamedTuple):
+    """One sample: `volume` float16 (x, y, z), read-only and backed by the file; `labels` float32 (classes,)."""
+
+    volume: np.ndarray[Any, np.dtype[np.float16]]
+    report: str
+    labels: np.ndarray[Any, np.dtype[np.float32]]
+
+
+class CtSplit(Sequence[Scan]):
+    """All samples of one split, by index, from the offsets in its manifest.
+
+    Raises:
+        MissingUpstream: the folder has no manifest.
+        StoreError: a shard is missing or has another size, or the manifest contradicts itself.
+    """
+
+    def __init__(self, folder: str | Path, *, verify: bool = False) -> None:
+        self.folder, self.verify = Path(folder), verify
+        try:
+            self.manifest: dict[str, Any] = json.loads((self.folder / MANIFEST).read_bytes())
+        except FileNotFoundError:
+            raise MissingUpstream(f"{self.folder} has no {MANIFEST}: materialize ct_rate/manifest first.") from None
+        except ValueError as error:
+            raise StoreError(f"{self.folder / MANIFEST} is damaged ({error}): materialize it again.") from error
+        try:
+            entries = self.manifest["shards"]
+            self.shards = [Shard.of(entry) for entry in entries]
+            self._paths = [self._checked(entry) for entry in entries]
+            total = int(self.manifest["total_samples"])
+        except (KeyError, TypeError, ValueError, BadInput) as error:
+            raise StoreError(f"{self.folder / MANIFEST} is damaged ({error!r}): materialize it again.") from error
+        self._ends: list[int] = []
+        for shard in self.shards:
+            self._ends.append(len(shard.samples) + (self._ends[-1] if self._ends else 0))
+        if len(self) != total:
+            raise StoreError(
+                f"{self.folder / MANIFEST} lists {len(self)} samples and says {total}: materialize it again."
+            )
+        self._maps: dict[int, np.ndarray[Any, np.dtype[np.uint8]]] = {}
+
+    def _checked(self, entry: Mapping[str, Any]) -> Path:
+        name = str(entry["filename"])
+        if NAME.fullmatch(name) is None:
+            raise StoreError(f"{self.folder / MANIFEST} names the shard {name[:80]!r}, which cannot be one.")
+        path = self.folder / name
+        size = path.stat().st_size if path.is_file() else None
+        if size != entry["size_bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise StoreError(
+                f"{path} {found}, the manifest says {entry['size_bytes']}: materialize ct_rate/shards again."
+            )
+        return path
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        """Sample `index` (negative ones count from the end), or a list for a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        number, record = self.locate(index)
+        volume = self._member(number, record, "bin")
+        if self.verify and hashlib.sha256(volume.data).hexdigest() != record.sha256:
+            raise StoreError(f"{record.key} in {self._paths[number]} is damaged: materialize its shard again.")
+        return Scan(
+            volume.view("<f2").reshape(record.shape),
+            self._member(number, record, "txt").tobytes().decode(),
+            self._member(number, record, "cls").view("<f4"),
+        )
+
+    def __iter__(self) -> Iterator[Scan]:
+        return (self[index] for index in range(len(self)))
+
+    def locate(self, index: int) -> tuple[int, SampleRecord]:
+        """The shard's number and the record of sample `index`; raises IndexError beyond the end."""
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        number = bisect.bisect_right(self._ends, place)
+        return number, self.shards[number].samples[place - (self._ends[number - 1] if number else 0)]
+
+    def document(self, index: int) -> dict[str, Any]:
+        """The sample's `.json`: study_id, shape, dtype, labels, source_shape, spacing."""
+        found: dict[str, Any] = json.loads(self._member(*self.locate(index), "json").tobytes())
+        return found
+
+    @cached_property
+    def study_ids(self) -> list[str]:
+        """The key of every sample, in order."""
+        return [record.key for shard in self.shards for record in shard.samples]
+
+    @property
+    def class_names(self) -> list[str]:
+        """What each label means."""
+        return list(self.manifest["class_names"])
+
+    @property
+    def urls(self) -> list[str]:
+        """Paths of the shards, for WebDataset."""
+        return [str(path) for path in self._paths]
+
+    def _member(self, number: int, record: SampleRecord, extension: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        mapped = self._maps.get(number)
+        if mapped is None:
+            mapped = self._maps[number] = np.memmap(self._paths[number], np.uint8, "r")
+        offset, length = record.members[extension]
+        return np.asarray(mapped[offset : offset + length])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the maps: a worker process opens its own instead of receiving gigabytes."""
+        return {**self.__dict__, "_maps": {}}
+
+
+def map_volume(path: Path, record: SampleRecord) -> np.ndarray[Any, np.dtype[np.float16]]:
+    """The volume of one sample, mapped from its shard."""
+    return np.memmap(path, "<f2", "r", record.members["bin"][0], record.shape)
+
+
+def read_text(path: Path, record: SampleRecord) -> str:
+    """The report of one sample."""
+    offset, length = record.members["txt"]
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(length).decode()
+
+
+def collate(samples: Sequence[Scan]) -> tuple[Any, list[str], Any]:
+    """For `torch.utils.data.DataLoader`: volumes (n, x, y, z) float16, reports, labels (n, classes) float32."""
+    import torch
+
+    volumes, reports, labels = zip(*samples, strict=True)
+    return torch.from_numpy(np.stack(volumes)), list(reports), torch.from_numpy(np.stack(labels))
+
+
+def decoders(shape: Sequence[int] = (480, 480, 240)) -> list[Callable[[str, bytes], Any]]:
+    """Handlers for `WebDataset.decode`: `.bin` to a float16 tensor of `shape`, `.cls` to float32, `.json`, `.txt`."""
+    import torch
+
+    def decode(key: str, data: bytes) -> Any:
+        extension = key.rpartition(".")[2]
+        if extension == "bin":
+            return torch.frombuffer(bytearray(data), dtype=torch.float16).reshape(tuple(shape))
+        if extension == "cls":
+            return torch.frombuffer(bytearray(data), dtype=torch.float32)
+        if extension == "json":
+            return json.loads(data)
+        return data.decode() if extension == "txt" else data  # whatever else: bytes, never the default decoders
+
+    return [decode]

@@ -1,0 +1,230 @@
+"""CT-RATE's layout: which volumes there are, what its tables say of them, and which shard each belongs to.
+
+Names and columns as on the hub (ibrahimhamamci/CT-RATE): volumes `dataset/<split>_fixed/**/<key>.nii.gz`, and three
+tables keyed by VolumeName, whose files say `validation` where everything else says `valid`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from imgassets.errors import BadInput
+from imgassets.sources.batches import natural_key
+from imgassets.sources.hub import RemoteFile
+
+SUFFIXES = (".nii.gz", ".nii", ".npz")
+CLASSES = (
+    "Medical material", "Arterial wall calcification", "Cardiomegaly", "Pericardial effusion",
+    "Coronary artery wall calcification", "Hiatal hernia", "Lymphadenopathy", "Emphysema", "Atelectasis", "Lung nodule",
+    "Lung opacity", "Pulmonary fibrotic sequela", "Pleural effusion", "Mosaic attenuation pattern",
+    "Peribronchial thickening", "Consolidation", "Bronchiectasis", "Interlobular septal thickening",
+)  # fmt: skip
+"""The dataset's abnormalities, in the order of its label tables."""
+NOT_GIVEN = "Not given."
+
+
+def table_paths(split: str) -> dict[str, str]:
+    """Repository path of the three tables: `metadata`, `labels`, `reports`."""
+    long = "validation" if split == "valid" else split
+    return {
+        "metadata": f"dataset/metadata/{long}_metadata.csv",
+        "labels": f"dataset/multi_abnormality_labels/{split}_predicted_labels.csv",
+        "reports": f"dataset/radiology_text_reports/{long}_reports.csv",
+    }
+
+
+@dataclass(frozen=True)
+class Table:
+    """One CSV: a row per key (first one wins), and the keys that come again with other values."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, Mapping[str, str]]
+    repeated: frozenset[str]
+    contradicted: frozenset[str]
+
+
+def read_table(path: Path, name: str, needed: Iterable[str]) -> Table:
+    """Read a CSV keyed by VolumeName; raises BadInput when a column of `needed` is missing or a row is ragged."""
+    rows: dict[str, Mapping[str, str]] = {}
+    repeated, contradicted = set(), set()
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey="", strict=True)
+            columns = tuple(reader.fieldnames or ())
+            if missing := [c for c in ("VolumeName", *needed) if c not in columns]:
+                raise BadInput(f"{name} has no column {missing[0]!r}, only {list(columns)[:6]}: is it the right file?")
+            for row in reader:
+                if "" in row or None in row.values():
+                    raise BadInput(f"{name}, line {reader.line_num}: {len(columns)} values are expected.")
+                key = key_of(row["VolumeName"])
+                if key in rows:
+                    repeated.add(key)
+                    if row != rows[key]:
+                        contradicted.add(key)
+                rows.setdefault(key, row)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadInput(f"{name} is no CSV in UTF-8: {error}.") from error
+    return Table(name, columns, rows, frozenset(repeated), frozenset(contradicted))
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One volume as the repository and its tables have it; `skip` is why it is in no shard, else `shard` is its number.
+
+    `spacing` is (x, y, z) in mm; `scale` is RescaleSlope and RescaleIntercept, which voxels of `*_fixed` do not need.
+    """
+
+    key: str
+    file: RemoteFile | None
+    spacing: tuple[float, float, float] | None
+    scale: tuple[float, float] | None
+    labels: tuple[int, ...]
+    report: str
+    skip: str | None = None
+    shard: int | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All volumes of a split in natural order, and what does not fit together, by kind."""
+
+    volumes: tuple[Volume, ...]
+    shards: int
+    reconciliation: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def join(
+    files: Iterable[RemoteFile],
+    metadata: Table,
+    labels: Table,
+    reports: Table,
+    samples_per_shard: int,
+    *,
+    spacing: bool,
+) -> Listing:
+    """Join the tree with the tables, and cut what can be used into shards of `samples_per_shard`, in natural order.
+
+    What the tables or the tree already rule out (absent, unlisted, contradictory, and without spacing where `spacing`
+    is to be read from the tables) is left out before shards are cut, so that it shifts nothing later.
+
+    Raises BadInput when the label table's columns are not the dataset's classes.
+    """
+    if labels.columns[1:] != CLASSES:
+        wrong = next(
+            (a for a, b in zip(labels.columns[1:], CLASSES, strict=False) if a != b), "one too few or too many"
+        )
+        raise BadInput(f"{labels.name} has {len(labels.columns) - 1} classes ({wrong!r}); expected the {len(CLASSES)}.")
+    tables = (metadata, labels, reports)
+    present: dict[str, RemoteFile] = {}
+    twice = set()
+    for file in files:
+        if file.path.endswith(SUFFIXES):
+            key = key_of(file.path.rpartition("/")[2])
+            if key in present:
+                twice.add(key)
+            present.setdefault(key, file)
+    listed = [key for table in tables for key in table.rows]
+    volumes, next_place = [], 0
+    for key in sorted({*listed, *present}, key=natural_key):
+        volume = _join_one(key, present.get(key), tables, spacing, key in twice)
+        if volume.skip is None:
+            volume, next_place = replace(volume, shard=next_place // samples_per_shard), next_place + 1
+        volumes.append(volume)
+    return Listing(
+        tuple(volumes),
+        -(-next_place // samples_per_shard),
+        {
+            "listed_but_absent": [k for k in natural_order(listed) if k not in present],
+            "present_but_unlisted": [k for k in natural_order(present) if any(k not in t.rows for t in tables)],
+            "without_spacing": [v.key for v in volumes if v.key in metadata.rows and v.spacing is None],
+            "names_of_two_files": natural_order(twice),
+            "rows_repeated": natural_order(key for table in tables for key in table.repeated),
+            "rows_contradicted": natural_order(key for table in tables for key in table.contradicted),
+        },
+    )
+
+
+def _join_one(
+    key: str, file: RemoteFile | None, tables: tuple[Table, Table, Table], spacing: bool, twice: bool
+) -> Volume:
+    metadata, labels, reports = tables
+    row = metadata.rows.get(key, {})
+    values = [labels.rows.get(key, {}).get(name, "") for name in CLASSES]
+    volume = Volume(key, file, _spacing(row), _scale(row), _labels(values), report_of(reports.rows.get(key, {})))
+    unlisted = [table.name for table in tables if key not in table.rows]
+    contradicted = [table.name for table in tables if key in table.contradicted]
+    if file is None:
+        reason = "absent: listed in the tables, no such file in the repository"
+    elif twice:
+        reason = "two files have this name"
+    elif unlisted:
+        reason = f"unlisted: no row in {unlisted[0]}"
+    elif contradicted:
+        reason = f"contradictory rows in {contradicted[0]}"
+    elif not volume.labels:
+        reason = f"its labels in {labels.name} are not all 0 or 1"
+    elif spacing and volume.spacing is None:
+        reason = f"no spacing: XYSpacing {row['XYSpacing']!r}, ZSpacing {row['ZSpacing']!r} in {metadata.name}"
+    else:
+        return volume
+    return replace(volume, skip=reason)
+
+
+def key_of(name: str) -> str:
+    """`train_1_a_1` of `train_1_a_1.nii.gz`."""
+    return next((name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix)), name)
+
+
+def report_of(row: Mapping[str, str]) -> str:
+    """Findings and impressions, without those that were not given."""
+    parts = (row.get(name, "").strip() for name in ("Findings_EN", "Impressions_EN"))
+    return " ".join(part for part in parts if part and part != NOT_GIVEN)
+
+
+def natural_order(keys: Iterable[str]) -> list[str]:
+    """The distinct keys in natural order."""
+    return sorted(set(keys), key=natural_key)
+
+
+def prevalence(volumes: Iterable[Volume]) -> dict[str, int]:
+    """How many volumes in shards have each class."""
+    used = [volume.labels for volume in volumes if volume.shard is not None]
+    return {name: sum(labels[i] for labels in used) for i, name in enumerate(CLASSES)}
+
+
+def skips(volumes: Iterable[Volume]) -> Counter[str]:
+    """Number of volumes left out, by the first words of the reason."""
+    return Counter(re.split(r"[:(]", volume.skip)[0].strip() for volume in volumes if volume.skip)
+
+
+def _spacing(row: Mapping[str, str]) -> tuple[float, float, float] | None:
+    try:
+        x, y = json.loads(row["XYSpacing"])
+        values = float(x), float(y), float(row["ZSpacing"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return values if all(math.isfinite(v) and v > 0 for v in values) else None
+
+
+def _scale(row: Mapping[str, str]) -> tuple[float, float] | None:
+    try:
+        values = float(row["RescaleSlope"]), float(row["RescaleIntercept"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return values if all(map(math.isfinite, values)) else None
+
+
+def _labels(values: Sequence[str]) -> tuple[int, ...]:
+    try:
+        numbers = tuple(map(float, values))
+    except ValueError:
+        return ()
+    return tuple(map(int, numbers)) if all(v in (0, 1) for v in numbers) else ()

@@ -1,0 +1,53 @@
+"""Which volumes are no CT of HU: the cheapest proof that one is, or the reason why not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from imgassets.volumes.volume import Volume
+
+HU_LIMIT = 1000.0
+LEAST_WITHIN = 0.001
+"""Share of voxels within +-1000 HU below which a volume is not a chest in HU (an intercept of -8192 applied to
+voxels that are HU already leaves nothing within)."""
+
+
+def verdict(volume: Volume, scale: tuple[float, float] = (1.0, 0.0)) -> str | None:
+    """Why `volume` may not be used, or None: not finite, constant, or not plausible as HU.
+
+    `scale` (slope, intercept) is applied after the volume's own. Slices are looked at from the middle outwards and only
+    until the volume is proven sound, so a sound one costs next to nothing; float volumes are searched whole for NaN.
+    """
+    voxels = volume.voxels
+    if voxels.dtype.kind == "f" and not all(np.isfinite(part).all() for part in voxels):
+        return "holds values that are not finite"
+    slope, intercept = volume.slope * scale[0], volume.intercept * scale[0] + scale[1]
+    if not (math.isfinite(slope) and math.isfinite(intercept)):
+        return f"its scaling (slope {slope}, intercept {intercept}) is not finite"
+    first = voxels.flat[0]
+    constant, within, needed = True, 0, LEAST_WITHIN * voxels.size
+    for k in middle_out(len(voxels)):
+        constant = constant and bool((voxels[k] == first).all())
+        if within < needed:
+            hu = voxels[k].astype(np.float64) * slope + intercept
+            within += int(np.count_nonzero((hu > -HU_LIMIT) & (hu < HU_LIMIT)))
+        if within >= needed and not constant:
+            return None
+    if constant or slope == 0:
+        return f"blank: every voxel is {float(first) * slope + intercept:g}"
+    share = 1 - within / voxels.size
+    return f"implausible as HU: {share:.2%} of the voxels are at or beyond +-1000 (was a rescale applied twice?)"
+
+
+def middle_out(n: int) -> list[int]:
+    """0 ... n - 1, nearest to the middle first."""
+    return sorted(range(n), key=lambda k: (abs(2 * k - n), k))
+
+
+def histogram(values: np.ndarray[Any, Any], low: float, high: float, bins: int = 64) -> list[int]:
+    """Counts of `bins` equal classes of [low, high]; the ends take what lies beyond."""
+    place = np.clip((values.astype(np.float32) - low) * (bins / (high - low)), 0, bins - 1)
+    return [int(n) for n in np.bincount(place.astype(np.int64).ravel(), minlength=bins)]

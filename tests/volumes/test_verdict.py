@@ -1,0 +1,67 @@
+"""What is no CT of HU is told from what is one, exactly at the stated share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imgassets.volumes.verdict import histogram, middle_out, verdict
+from imgassets.volumes.volume import Volume
+from tests.volumes.phantom import chest
+
+
+def judge(data: np.ndarray[Any, Any], slope: float = 1.0, intercept: float = 0.0, **options: Any) -> str | None:
+    return verdict(Volume(data, slope, intercept, None), **options)
+
+
+def test_a_chest_is_sound() -> None:
+    assert judge(chest((30, 20, 10))) is None
+    assert judge(chest((30, 20, 10)).astype(np.float32)) is None
+
+
+@pytest.mark.parametrize("value", [0, -1000, 40])
+def test_constant_is_blank(value: int) -> None:
+    assert "blank" in str(judge(np.full((5, 6, 7), value, np.int16)))
+
+
+def test_one_voxel_that_differs_is_no_longer_constant() -> None:
+    data = np.full((9, 6, 7), 40, np.int16)
+    data[8, 5, 6] = 41
+    assert judge(data) is None
+
+
+def test_nan_and_inf_anywhere() -> None:
+    for value in (np.nan, np.inf):
+        data = chest((9, 8, 7)).astype(np.float32)
+        data[8, 7, 6] = value
+        assert "not finite" in str(judge(data))
+
+
+@pytest.mark.parametrize(("within", "sound"), [(99, False), (100, True), (101, True)])
+def test_share_beyond_is_judged_exactly(within: int, sound: bool) -> None:
+    data = np.full(100_000, -1000, np.int16)
+    data[:within] = np.arange(within) % 50
+    verdict_ = judge(np.random.default_rng(0).permutation(data).reshape(100, 100, 10))
+    assert (verdict_ is None) is sound
+    if not sound:
+        assert "implausible" in str(verdict_)
+
+
+def test_double_rescale_is_implausible() -> None:
+    data = chest((30, 20, 10))
+    assert "implausible" in str(judge(data, 1.0, -8192.0))
+    assert "implausible" in str(judge(data, scale=(1.0, -8192.0)))
+    assert "not finite" in str(judge(data, scale=(float("nan"), 0.0)))
+
+
+def test_middle_out_visits_every_slice_once() -> None:
+    for n in (1, 2, 7, 8):
+        assert sorted(middle_out(n)) == list(range(n))
+    assert middle_out(5)[0] == 2
+
+
+def test_histogram_counts_every_value() -> None:
+    counts = histogram(np.array([-2, -1, 0, 0.999, 1, 5]), -1, 1, bins=4)
+    assert counts == [2, 0, 1, 3]
