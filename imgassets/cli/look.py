@@ -45,11 +45,10 @@ def status(selection: str, as_json: bool) -> None:
         ]
         click.echo(table(("asset", "partitions", "current", "stale", "missing", "failed", "size"), rows))
         for one in found:
-            told = {key: reason for key, reason in one.reasons.items() if reason != "missing"}
-            for key, reason in list(told.items())[:SHOWN]:
+            for key, reason in list(one.reasons.items())[:SHOWN]:
                 click.echo(f"  {one.asset}/{key}: {reason}")
-            if len(told) > SHOWN:
-                click.echo(f"  … and {len(told) - SHOWN} more of {one.asset}: see --json")
+            if len(one.reasons) > SHOWN:
+                click.echo(f"  … and {len(one.reasons) - SHOWN} more of {one.asset}: see --json")
     sys.exit(1 if any(one.failed for one in found) else 0)
 
 

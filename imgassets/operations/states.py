@@ -25,7 +25,7 @@ class Status:
     failed: int
     bytes: int
     reasons: dict[str, str]
-    """Why, of all that are not current, by partition."""
+    """Why, of all that are stale or failed, by partition."""
 
 
 def stale(asset: Asset, instance: dg.DagsterInstance, upstream: Collection[Asset] = ()) -> list[str]:
@@ -55,7 +55,11 @@ def _status(asset: Asset, prospects: Prospects, instance: dg.DagsterInstance) ->
         missing=len(found) - len(there),
         failed=len(bad),
         bytes=sum(prospect.manifest.total_bytes for prospect in there if prospect.manifest),
-        reasons={prospect.partition: _reason(prospect, bad) for prospect in found if prospect.verdict != Verdict.KEEP},
+        reasons={
+            prospect.partition: _reason(prospect, bad)
+            for prospect in found
+            if prospect.verdict is not Verdict.KEEP and (prospect.manifest or prospect.partition in bad)
+        },
     )
 
 
