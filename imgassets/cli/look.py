@@ -60,7 +60,7 @@ def inspect(path: Path, resolution: int, as_json: bool) -> None:
     """Report what an artifact or a raw file is: from what it was made, how large it is, what it holds.
 
     Knows artifacts of the store, folders of CT shards, NPZ batches of downsampled ImageNet or a folder of them, and
-    NPY, NPZ, tar and Parquet files. Exits with 1 if anything cannot be read.
+    NPY, tar and Parquet files. Exits with 1 if anything cannot be read.
 
     \b
     Examples:
@@ -79,4 +79,45 @@ def inspect(path: Path, resolution: int, as_json: bool) -> None:
     sys.exit(1 if any("error" in report for report in found) else 0)
 
 
-COMMANDS = (status, inspect)
+@click.command()
+@click.argument("partition", metavar="KEY/PARTITION")
+@as_json
+def trace(partition: str, as_json: bool) -> None:
+    """Tell what a partition was made from, down to the raw files: checksums, settings, format and code version.
+
+    Exits with 1 if any of it has changed since, or is gone.
+
+    \b
+    Examples:
+      imgassets trace imagenet64/csv_sample/train
+      imgassets trace imagenet64/arrays/val_data --json
+    """
+    from imgassets.operations.graph import graph
+    from imgassets.operations.trace import trace as operation
+
+    found = list(operation(graph(), partition))
+    if as_json:
+        emit(
+            [
+                {
+                    "name": one.name,
+                    "depth": one.depth,
+                    "checksum": one.checksum,
+                    "changed": one.changed,
+                    "recipe": asdict(one.manifest.recipe) if one.manifest else None,
+                }
+                for one in found
+            ]
+        )
+    else:
+        for one in found:
+            line = f"{'  ' * one.depth}{one.name}  {one.checksum}"
+            if one.manifest:
+                recipe = one.manifest.recipe
+                settings = "".join(f", {name} {value}" for name, value in recipe.config.items())
+                line += f"  {recipe.format}, code {recipe.code_version}{settings}"
+            click.echo(line + ("  CHANGED SINCE" if one.changed else ""))
+    sys.exit(1 if any(one.changed for one in found) else 0)
+
+
+COMMANDS = (status, inspect, trace)
