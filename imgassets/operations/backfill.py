@@ -81,7 +81,7 @@ def backfill(
 def accepts(asset: Asset, config: Mapping[str, Any]) -> bool:
     """Whether the asset's run configuration has all of these settings."""
     schema: Any = asset.definition.op.config_schema.as_field().config_type
-    return set(config) <= set(schema.fields)
+    return set(config) <= set(getattr(schema, "fields", ()))
 
 
 def _unchanged(
