@@ -9,12 +9,15 @@ import dagster as dg
 for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category)
 
+from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager  # noqa: E402
 from imgassets.io.arrays import ArraysIOManager  # noqa: E402
 from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager  # noqa: E402
+from imgassets.io.embedding import EmbeddingIOManager  # noqa: E402
 from imgassets.io.index import IndexIOManager  # noqa: E402
+from imgassets.io.stores import STORE_IO_MANAGERS  # noqa: E402
 from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
 from imgassets.io.tfrecords import TFRecordsIOManager  # noqa: E402
-from imgassets.resources import Storage  # noqa: E402
+from imgassets.resources import Device, Storage  # noqa: E402
 
 
 @dg.definitions
@@ -28,8 +31,13 @@ def defs() -> dg.Definitions:
         "ct_index_io": CtIndexIOManager(storage=storage),
         "ct_shard_io": CtShardIOManager(storage=storage),
         "ct_manifest_io": CtManifestIOManager(storage=storage),
+        "device": Device(),
+        "activations_io": ActivationsIOManager(storage=storage),
+        "reconstructions_io": ReconstructionsIOManager(storage=storage),
+        "embedding_io": EmbeddingIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
         "tfrecords_io": TFRecordsIOManager(storage=storage),
+        **{key: manager(storage=storage) for key, manager in STORE_IO_MANAGERS.items()},
     }
     datasets = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")
     return dg.Definitions.merge(datasets, dg.Definitions(resources=resources, executor=dg.in_process_executor))

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from imgassets.commit import Store
 from imgassets.errors import BadInput
+from imgassets.models.settings import Compute
 
 
 def dagster_home() -> Path:
@@ -58,3 +59,23 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
         """XXH3-128 of raw files, by their path below the raw root: what a recipe lists as inputs."""
         checksums = self.artifacts.checksums
         return {path.relative_to(self.raw_root).as_posix(): checksums.of(path) for path in paths}
+
+
+class Device(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What a network runs on. Steps that use it are in Dagster's pool `gpu`, whose limit keeps them off one another."""
+
+    device: str = Field(default="auto", description="auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
+    dtype: str = Field(default="float32", description="float32, tf32 (CUDA only) or bf16.")
+    compile: bool = Field(default=False, description="torch.compile: a minute at first, repaid by long runs.")
+    max_batch: int | None = Field(
+        default=None,
+        description="Most samples computed at once; halved further when memory runs out. Default: no limit.",
+    )
+
+    def compute(self, dtype: str | None = None) -> Compute:
+        """The settings as a value; `dtype` overrides the resource's.
+
+        Raises:
+            BadInput: a word that means nothing.
+        """
+        return Compute(self.device, dtype or self.dtype, self.compile)  # type: ignore[arg-type]

@@ -119,6 +119,14 @@ class Stage:
         """The record of a file that an earlier attempt finished, its checksum verified; None where there is none."""
         return self._records.get(name)
 
+    def names(self) -> list[str]:
+        """The finished files, sorted."""
+        return sorted(self._records)
+
+    def read(self, name: str) -> bytes:
+        """The content of a finished file."""
+        return (self._files / self._records[name].name).read_bytes()
+
     @contextmanager
     def create(self, name: str) -> Iterator[Sink]:
         """A new file of the artifact, as a sink; durable and recorded on exit, gone on error."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imgassets.errors import BadInput
 from imgassets.formats.index import Index
 from imgassets.sources.ct_rate import CLASSES, Listing, Volume, join, prevalence, read_table, skips, table_paths
+from imgassets.sources.ct_webdataset import Archives
 from imgassets.sources.hub import RemoteFile, Repository
 
 if TYPE_CHECKING:
@@ -38,10 +39,33 @@ class IndexSettings:
 
 
 def make_index(repository: Repository, revision: str, settings: IndexSettings, work: Path) -> Index:
-    """List the tree, fetch and join the tables; they pass through the folder `work`, which is removed again.
+    """List the volumes and cut them into shards; tables pass through the folder `work`, which is removed again.
 
     Raises BadInput when a table is missing or not what it should be, or when no volume is left.
     """
+    if isinstance(repository, Archives):
+        listing = repository.listing(settings.samples_per_shard)
+    else:
+        listing = _joined(repository, revision, settings, work)
+    used = [volume for volume in listing.volumes if volume.skip is None]
+    if not used:
+        raise BadInput(f"{repository.name} has no usable volume of {settings.split} ({len(listing.volumes)} listed).")
+    facts: dict[str, Any] = {
+        "revision": revision,
+        "shards": listing.shards,
+        "samples_per_shard": settings.samples_per_shard,
+        "volumes_in_shards": len(used),
+        "skipped": len(listing.volumes) - len(used),
+        "source_bytes": sum(volume.file.size for volume in used if volume.file),
+        "sample_bytes": settings.sample_bytes,
+        "output_bytes": len(used) * settings.sample_bytes,
+    }
+    exceptions = [{"key": volume.key, "reason": volume.skip} for volume in listing.volumes if volume.skip]
+    report = _report(repository.name, listing, facts)
+    return Index(table_of(listing.volumes, settings.split), report, facts, exceptions)
+
+
+def _joined(repository: Repository, revision: str, settings: IndexSettings, work: Path) -> Listing:
     split = settings.split
     files = {file.path: file for folder in ("metadata", "multi_abnormality_labels", "radiology_text_reports")
              for file in repository.list(revision, f"dataset/{folder}")}  # fmt: skip
@@ -53,7 +77,7 @@ def make_index(repository: Repository, revision: str, settings: IndexSettings, w
             tables[kind] = read_table(repository.fetch(files[path], revision, work), path, NEEDED[kind])
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    listing = join(
+    return join(
         repository.list(revision, settings.folder),
         tables["metadata"],
         tables["labels"],
@@ -61,22 +85,6 @@ def make_index(repository: Repository, revision: str, settings: IndexSettings, w
         settings.samples_per_shard,
         spacing=settings.spacing,
     )
-    used = [volume for volume in listing.volumes if volume.skip is None]
-    if not used:
-        raise BadInput(
-            f"{repository.name} has no usable volume below {settings.folder} ({len(listing.volumes)} listed)."
-        )
-    facts: dict[str, Any] = {
-        "revision": revision,
-        "shards": listing.shards,
-        "samples_per_shard": settings.samples_per_shard,
-        "volumes_in_shards": len(used),
-        "skipped": len(listing.volumes) - len(used),
-        "source_bytes": sum(volume.file.size for volume in used if volume.file),
-        "output_bytes": len(used) * settings.sample_bytes,
-    }
-    exceptions = [{"key": volume.key, "reason": volume.skip} for volume in listing.volumes if volume.skip]
-    return Index(table_of(listing.volumes, split), _report(repository.name, listing, facts), facts, exceptions)
 
 
 def _report(name: str, listing: Listing, facts: dict[str, Any]) -> dict[str, object]:

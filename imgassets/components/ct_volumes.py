@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import Field
@@ -24,6 +24,7 @@ from imgassets.io.base import BuildConfig
 from imgassets.io.ct_rate import ManifestContent, partitions_name, shard_partition, split_and_number
 from imgassets.resources import Storage
 from imgassets.sources.ct_rate import CLASSES, Volume
+from imgassets.sources.ct_webdataset import Archives
 from imgassets.sources.hub import Folder, Hub, Repository, open_repository, sha256_of
 from imgassets.volumes.grid import Preprocessing, Rescale, SpacingSource
 
@@ -60,8 +61,16 @@ class CtVolumes(dg.Component, dg.Resolvable):
 
     name: Annotated[str, _text("Name of the dataset: the first part of its asset keys.")]
     repository: Annotated[
-        str, _text("owner/name on the hub ($HF_ENDPOINT; $HF_TOKEN or `hf auth login`), or a folder of that shape.")
+        str,
+        _text(
+            "owner/name on the hub ($HF_ENDPOINT; $HF_TOKEN or `hf auth login`), or a folder of that shape; for source "
+            "webdataset a pattern such as /data/raw/{split}/*.tar."
+        ),
     ]
+    source: Annotated[
+        Literal["hub", "webdataset"],
+        _text("Layout: `hub`, CT-RATE's; or `webdataset`, tar files of <key>.nii.gz or .npz with .txt, .cls or .json."),
+    ] = "hub"
     revision: Annotated[str, _text("Branch, tag or commit; the index pins the commit it points to.")] = "main"
     splits: Annotated[list[str], _text("Splits there are.")] = field(default_factory=lambda: ["train", "valid"])
     folder: Annotated[str, _text("Folder of a split's volumes; {split} stands for it.")] = "dataset/{split}_fixed"
@@ -93,15 +102,16 @@ class CtVolumes(dg.Component, dg.Resolvable):
     @property
     def recipe(self) -> Preprocessing:
         """The preprocessing."""
-        return Preprocessing(
-            self.shape, self.spacing, self.hu_clip, self.divisor, self.pad_value, self.rescale, self.spacing_source
-        )
+        source: SpacingSource = "header" if self.source == "webdataset" else self.spacing_source
+        return Preprocessing(self.shape, self.spacing, self.hu_clip, self.divisor, self.pad_value, self.rescale, source)
 
-    def open_repository(self, storage: Storage, revision: str | None = None) -> Repository:
-        """The hub, or the local folder, with what is remembered of its files' checksums."""
+    def open_repository(self, storage: Storage, split: str, revision: str | None = None) -> Repository:
+        """The hub, or local files with what is remembered of their checksums."""
+        memory = Checksums(storage.artifacts.state / "sha256.sqlite", sha256_of)
+        if self.source == "webdataset":
+            return Archives(self.repository.replace("{split}", split), memory.of)
         repository = open_repository(self.repository)
         if isinstance(repository, Folder):
-            memory = Checksums(storage.artifacts.state / "sha256.sqlite", sha256_of)
             return Folder(repository.root, memory.of)
         assert isinstance(repository, Hub)
         return replace(repository, revision=revision or self.revision)
@@ -132,14 +142,14 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
         Volumes that the tree or the tables rule out (absent, unlisted, without spacing) are left out with their reason
         before shards are cut, so that no shard's membership ever changes later. Registers one partition per shard.
         """
-        repository = dataset.open_repository(storage, config.revision)
         size = dataset.samples_per_shard if config.samples_per_shard is None else config.samples_per_shard
 
         def build(split: str) -> Build:
+            repository = dataset.open_repository(storage, split, config.revision)
             revision = repository.pin()
-            settings = IndexSettings(
-                split, dataset.folder.format(split=split), size, dataset.spacing_source == "csv", dataset.recipe.nbytes
-            )
+            by_table = dataset.recipe.spacing_source == "csv"
+            folder = dataset.folder.replace("{split}", split)
+            settings = IndexSettings(split, folder, size, by_table, dataset.recipe.nbytes)
             work = storage.artifacts.state / "downloads" / f"{dataset.name}-{split}"
             return Build(
                 lambda: make_index(repository, revision, settings, work),
@@ -179,10 +189,10 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
             index = volume_index[split]
             rows = shard_rows(rows_of_split(split), number)
             if not rows:
-                raise BadInput(f"{partition} is no shard of {index.asset}/{split}, which has {_count(index)}.")
+                raise BadInput(f"{partition} is no shard of {index.asset}/{split}: it has {_fact(index, 'shards')}.")
             largest = max(row.file.size for row in rows if row.file)
             workers = config.workers or dataset.workers or default_workers(largest, dataset.recipe.nbytes)
-            repository = dataset.open_repository(storage)
+            repository = dataset.open_repository(storage, split)
             source = ShardSource(
                 rows, repository, str(_fact(index, "revision")), dataset.recipe, workers, dataset.device
             )
@@ -288,7 +298,3 @@ def _rows(index: Artifact) -> list[Volume]:
 
 def _fact(index: Artifact, name: str) -> Any:
     return index.manifest.facts[name]
-
-
-def _count(index: Artifact) -> str:
-    return f"{_fact(index, 'shards')} shards"

@@ -13,6 +13,7 @@ from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.automation import Automation, automated
 from imgassets.components.npz_checks import npz_checks
 from imgassets.components.npz_estimates import arrays_estimate, index_estimate, sample_estimate
+from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.arrays import ImageRows, LabelledImages
 from imgassets.formats.index import Index
@@ -24,6 +25,7 @@ from imgassets.io.systemds import CsvSample
 from imgassets.progress import Progress
 from imgassets.resources import Storage
 from imgassets.sampling import quota_order
+from imgassets.sources.arrays import ArraySource
 from imgassets.sources.batches import batch_offsets, find_batches
 from imgassets.sources.imagenet_npz import RESOLUTIONS, NpzBatch, open_batch
 
@@ -65,6 +67,12 @@ class NpzImages(dg.Component, dg.Resolvable):
         bool, dg.Resolver.default(description="Also write CSV samples in SystemDS's binary-block format.")
     ] = False
     automation: Automation = "manual"
+    stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Image stores to make of each split.")] = (
+        field(default_factory=lambda: ["memmap", "hdf5", "parquet", "ipc", "tar"])
+    )
+    store_settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
+        default_factory=StoreSettings
+    )
     job_prefix: Annotated[
         str | None,
         dg.Resolver.default(description="Put before the names of the dataset's jobs; default: the name and _."),
@@ -115,8 +123,8 @@ class NpzImages(dg.Component, dg.Resolvable):
                 ("csv_only", sample, "Make CSV samples of the arrays."),
             )
         ]
-        made = dg.Definitions([index, arrays, sample], asset_checks=npz_checks(index, arrays, sample), jobs=jobs)
-        return automated(self.name, made, self.automation)
+        own = dg.Definitions([index, arrays, sample], asset_checks=npz_checks(index, arrays, sample), jobs=jobs)
+        return automated(self.name, dg.Definitions.merge(own, _stores(self, arrays)), self.automation)
 
 
 def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
@@ -210,6 +218,25 @@ def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
         return Builds(build, force=config.force)
 
     return csv_sample
+
+
+def _stores(dataset: NpzImages, arrays: dg.AssetsDefinition) -> dg.Definitions:
+    def feed(split: str, storage: Storage, artifacts: Artifacts) -> Feed:
+        parts = [artifacts[batch] for batch in dataset.splits[split]]
+        return Feed(lambda: _array_source(parts), _inputs(parts))
+
+    upstream = dg.AssetIn(arrays.key, partition_mapping=fan_in(dataset.splits))
+    return store_assets(dataset.name, list(dataset.splits), dataset.stores, dataset.store_settings, feed, upstream)
+
+
+def _array_source(parts: list[Artifact]) -> ArraySource:
+    classes = {synset: class_id for class_id, synset in enumerate(imagenet_classes().synsets)}
+    readers = [part.open() for part in parts]
+    return ArraySource(
+        [(reader.images, reader.labels) for reader in readers],
+        class_to_idx=classes,
+        names=[part.partition for part in parts],
+    )
 
 
 def _open(dataset: NpzImages, storage: Storage, batch: str) -> tuple[NpzBatch, int]:

@@ -1,6 +1,7 @@
 """CT shards and their split's manifest as assets; both lie in one folder, which is what training code opens."""
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,20 @@ class CtManifestIOManager(ArtifactIOManager):
 
 class CtIndexIOManager(IndexIOManager):
     """An index whose rows fix the partitions of the shards: they are registered when it is there."""
+
+    def describe(self, location: Location, manifest: Manifest) -> Metadata:
+        """What the split will take, beside the columns: per sample, as a whole, and what is free."""
+        facts = manifest.facts
+        sizes = {
+            "download": facts["source_bytes"],
+            "one sample": facts["sample_bytes"],
+            "one shard": facts["sample_bytes"] * min(facts["samples_per_shard"], facts["volumes_in_shards"]),
+            "all shards": facts["output_bytes"],
+            "free": shutil.disk_usage(location.root if location.root.exists() else location.root.parent).free,
+        }
+        lines = [f"| {name} | {size / 1e9:,.2f} GB |" for name, size in sizes.items()]
+        estimate = dg.MetadataValue.md("\n".join(["| disk | |", "|---|--:|", *lines]))
+        return {"estimate": estimate} | super().describe(location, manifest)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Commit, then register one partition per shard and deregister those the index no longer has."""

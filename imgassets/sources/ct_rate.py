@@ -28,6 +28,15 @@ CLASSES = (
 )  # fmt: skip
 """The dataset's abnormalities, in the order of its label tables."""
 NOT_GIVEN = "Not given."
+KINDS = (
+    "listed_but_absent",
+    "present_but_unlisted",
+    "without_spacing",
+    "names_of_two_files",
+    "rows_repeated",
+    "rows_contradicted",
+)
+"""What may not fit together in a repository."""
 
 
 def table_paths(split: str) -> dict[str, str]:
@@ -132,15 +141,11 @@ def join(
                 twice.add(key)
             present.setdefault(key, file)
     listed = [key for table in tables for key in table.rows]
-    volumes, next_place = [], 0
-    for key in sorted({*listed, *present}, key=natural_key):
-        volume = _join_one(key, present.get(key), tables, spacing, key in twice)
-        if volume.skip is None:
-            volume, next_place = replace(volume, shard=next_place // samples_per_shard), next_place + 1
-        volumes.append(volume)
-    return Listing(
-        tuple(volumes),
-        -(-next_place // samples_per_shard),
+    keys = sorted({*listed, *present}, key=natural_key)
+    volumes = [_join_one(key, present.get(key), tables, spacing, key in twice) for key in keys]
+    return cut(
+        volumes,
+        samples_per_shard,
         {
             "listed_but_absent": [k for k in natural_order(listed) if k not in present],
             "present_but_unlisted": [k for k in natural_order(present) if any(k not in t.rows for t in tables)],
@@ -150,6 +155,16 @@ def join(
             "rows_contradicted": natural_order(key for table in tables for key in table.contradicted),
         },
     )
+
+
+def cut(volumes: Iterable[Volume], samples_per_shard: int, reconciliation: Mapping[str, Sequence[str]]) -> Listing:
+    """Number the shards of the volumes that can be used, in their order."""
+    placed, used = [], 0
+    for volume in volumes:
+        place = None if volume.skip else used // samples_per_shard
+        placed.append(replace(volume, shard=place))
+        used += place is not None
+    return Listing(tuple(placed), -(-used // samples_per_shard), {**dict.fromkeys(KINDS, ()), **reconciliation})
 
 
 def _join_one(

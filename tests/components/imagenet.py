@@ -17,6 +17,7 @@ from imgassets.components import NpzImages
 from imgassets.io.arrays import ArraysIOManager
 from imgassets.io.artifacts import Artifact
 from imgassets.io.index import IndexIOManager
+from imgassets.io.stores import STORE_IO_MANAGERS
 from imgassets.io.systemds import SystemDSIOManager
 from imgassets.resources import Storage
 
@@ -104,6 +105,7 @@ class Graph:
             "index_io": IndexIOManager(storage=self.storage),
             "arrays_io": ArraysIOManager(storage=self.storage),
             "systemds_io": SystemDSIOManager(storage=self.storage),
+            **{key: manager(storage=self.storage) for key, manager in STORE_IO_MANAGERS.items()},
         }
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
+import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -291,3 +293,58 @@ def test_wrong_table_is_one_line(content: dict[str, bytes], tmp_path: Path) -> N
     content["dataset/multi_abnormality_labels/train_predicted_labels.csv"] = b"VolumeName,Cats\nx,1\n"
     text = World(tmp_path, mirror(tmp_path / "mirror", content)).fail("volume_index", "train")
     assert "has no column 'Medical material'" in text
+
+
+def test_an_existing_webdataset_of_raw_volumes_is_a_source(content: dict[str, bytes], tmp_path: Path) -> None:
+    rows = World(tmp_path / "hub", mirror(tmp_path / "mirror", content)).all()
+    (tmp_path / "tars").mkdir()
+    for number, key in enumerate(rows.study_ids):
+        data = next(data for path, data in content.items() if path.endswith(f"/{key}.nii.gz"))
+        _, report, labels = rows[number]
+        members: dict[str, bytes] = {"nii.gz": data, "txt": report.encode(), "cls": labels.astype("<f4").tobytes()}
+        if number == 1:  # as .npz, with everything inside
+            (tmp_path / "v.nii.gz").write_bytes(data)
+            arrays = io.BytesIO()
+            image = nibabel.load(tmp_path / "v.nii.gz").get_fdata().astype(np.float16)
+            spacing = SPACING[::-1]
+            np.savez(arrays, image=image, spacing=spacing, labels=labels.astype(np.int64), findings=np.array(report))
+            members = {"npz": arrays.getvalue()}
+        with tarfile.open(tmp_path / f"tars/raw-train-{number}.tar", "w") as archive:
+            for extension, member in members.items():
+                info = tarfile.TarInfo(f"{key}.{extension}")
+                info.size = len(member)
+                archive.addfile(info, io.BytesIO(member))
+    world = World(tmp_path / "wds", str(tmp_path / "tars/raw-{split}-*.tar"), source="webdataset")
+    split = world.all()
+    assert split.study_ids == rows.study_ids
+    for found, expected in zip(split, rows, strict=True):
+        assert np.abs(found.volume.astype(np.float32) - expected.volume).max() < 2e-3  # float16 of HU in the .npz
+        assert found.report == expected.report
+        assert found.labels.tolist() == expected.labels.tolist()
+    (tmp_path / "tars/raw-train-2.tar").write_bytes((tmp_path / "tars/raw-train-2.tar").read_bytes()[:700])
+    assert "no whole tar file" in world.fail("volume_index", "train")
+
+
+def test_damaged_volumes_are_left_out_with_their_reason(tmp_path: Path) -> None:
+    keys = tuple(f"valid_{i}_a_1" for i in range(1, 7))
+    content = dict(files({"valid": keys}, shape=SHAPE, spacing=SPACING))
+    paths = {key: next(path for path in content if path.endswith(f"/{key}.nii.gz")) for key in keys}
+    content[paths[keys[0]]] = content[paths[keys[0]]][:-9]
+    content[paths[keys[1]]] = b"<html>busy</html>"
+    content[paths[keys[2]]] = nifti(chest(SHAPE, 1) - np.int16(8192), SPACING)
+    content[paths[keys[3]]] = nifti(chest((30, 28, 20), 2), (3.0, 3.5, 4.5))
+    world = World(tmp_path, mirror(tmp_path / "mirror", content), samples_per_shard=3)
+    world.make("volume_index", "valid")
+    assert "None of its volumes can be used" in world.fail("shards", "valid-000000")
+    world.make("volume_index", "valid", {"samples_per_shard": 6})
+    world.make("shards", "valid-000000")
+    world.make("manifest", "valid")
+    split = world.split("valid")
+    reasons = {entry["key"]: entry["reason"] for entry in split.manifest["skipped"]}
+    assert split.study_ids == list(keys[3:])
+    assert "unreadable" in reasons[keys[0]]
+    assert "not NIfTI" in reasons[keys[1]]
+    assert "implausible" in reasons[keys[2]]
+    (note,) = split.manifest["noted"]
+    assert note["key"] == keys[3]
+    assert "differ" in note["note"]

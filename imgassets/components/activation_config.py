@@ -1,0 +1,59 @@
+"""What a run of the network can be told: run configuration, and words of the YAML that several assets share."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import dagster as dg
+from pydantic import Field
+
+from imgassets.classes import imagenet_classes
+from imgassets.errors import BadInput
+from imgassets.io.base import BuildConfig
+
+Describe = dg.Resolver.default
+
+
+class NetworkConfigOverrides(BuildConfig):
+    """Run configuration of everything the network computes; what is left out is as the YAML says."""
+
+    conditioning_sigma: float | None = Field(default=None, description="Noise level the network is told, > 0.")
+    input_mode: str | None = Field(default=None, description="dmd2, noised or clean.")
+    batch_size: int | None = Field(default=None, description="Samples per file and per forward pass.")
+    seed: int | None = Field(default=None, description="Seed of selection and noise.")
+    dtype: str | None = Field(default=None, description="float32, tf32 or bf16.")
+    num_samples: int | None = Field(default=None, description="Samples of the whole split; default: every row.")
+    classes: list[str] | None = Field(default=None, description="Only these classes: class_ids or synsets.")
+    balanced: bool | None = Field(default=None, description="As many samples of each class as of any other.")
+    percentile: list[float] | None = Field(default=None, description="Lower and upper percentile of the score.")
+
+
+class ActivationConfig(NetworkConfigOverrides):
+    """Run configuration of `activations` and `generated`."""
+
+    layers: list[str] | None = Field(default=None, description="Layers by the DMD2 visualizer's names.")
+    storage: str | None = Field(default=None, description="full or pooled.")
+
+
+class ReconstructionConfig(NetworkConfigOverrides):
+    """Run configuration of `reconstructions`."""
+
+    single_files: bool | None = Field(default=None, description="A PNG file for each image instead of tars.")
+
+
+@dataclass
+class ScoreColumn(dg.Resolvable):
+    """A numeric column of Parquet files keyed by `global_index`, such as an earlier run's own statistics."""
+
+    files: Annotated[str, Describe(description="Glob below $IMGASSETS_STORE.")]
+    column: Annotated[str, Describe(description="Name of the column, e.g. midblock_norm.")]
+
+
+def class_id(name: str) -> int:
+    """The class_id of a number 0 to 999 or a synset; `BadInput` for anything else."""
+    classes = imagenet_classes()
+    if str(name).isdecimal() and int(name) < len(classes.synsets):
+        return int(name)
+    try:
+        return classes.class_id(str(name))
+    except KeyError:
+        raise BadInput(f"classes: {name!r} is neither a class_id 0 to 999 nor one of the 1000 synsets") from None

@@ -1,0 +1,116 @@
+"""Where a network's samples come from: the partitions, the assets read, and the pixels of some rows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+
+from imgassets.io.artifacts import Artifacts
+from imgassets.models.extract import Samples
+from imgassets.models.resize import fit_planar
+from imgassets.resources import Storage
+
+Rows = NDArray[np.int64]
+
+
+class Reader(Protocol):
+    """A data set opened for one run."""
+
+    def rows(self, partition: str) -> tuple[Rows, Rows]:
+        """(N,) global indices, consecutive within the split, and (N,) class_ids of a partition's rows."""
+
+    def index_inputs(self, partition: str) -> dict[str, str]:
+        """Checksums of what `rows` reads."""
+
+    def pixel_inputs(self, partition: str) -> dict[str, str]:
+        """Checksums of what `samples` reads beside that."""
+
+    def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Samples]:
+        """Rows (ascending, counted within the partition) in batches, the images brought to `size`."""
+
+
+class Input(Protocol):
+    """A data set as the network sees it."""
+
+    @property
+    def source(self) -> str:
+        """What the JSON of each sample gives as its `source`."""
+
+    @property
+    def splits(self) -> Mapping[str, list[str]]:
+        """Partitions by split, in the order of the global index."""
+
+    @property
+    def ins(self) -> dict[str, dg.AssetIn]:
+        """The assets it reads; none where it reads raw files."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the pixels the network gets, as JSON values."""
+
+    def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
+        """Open it, given what `ins` named."""
+
+
+@dataclass(frozen=True)
+class NpzInput:
+    """The batches of an NPZ data set, through its `npz_index` and `arrays`."""
+
+    dataset: str
+    splits: Mapping[str, list[str]]
+    enlarge: str | None = None
+    source: str = "imagenet_real_npz"
+
+    @property
+    def ins(self) -> dict[str, dg.AssetIn]:
+        """The index of the whole split, the arrays of the batch."""
+        whole = {batch: names for names in self.splits.values() for batch in names}
+        return {
+            "index": dg.AssetIn([self.dataset, "npz_index"], partition_mapping=dg.StaticPartitionMapping(whole)),
+            "pixels": dg.AssetIn([self.dataset, "arrays"]),
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The filter that enlarges small images."""
+        return {"enlarge": self.enlarge}
+
+    def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
+        """As a reader of both assets."""
+        return NpzReader(artifacts["index"], artifacts["pixels"], self.enlarge)
+
+
+@dataclass(frozen=True)
+class NpzReader:
+    """Reads the index and the arrays of NPZ batches."""
+
+    index: Artifacts
+    pixels: Artifacts
+    enlarge: str | None
+
+    def rows(self, partition: str) -> tuple[Rows, Rows]:
+        """As the index says."""
+        table = self.index[partition].open().table(["global_index", "class_id"])
+        return tuple(table[name].to_numpy().astype(np.int64) for name in table.column_names)
+
+    def index_inputs(self, partition: str) -> dict[str, str]:
+        """The index."""
+        return self.index[partition].as_input
+
+    def pixel_inputs(self, partition: str) -> dict[str, str]:
+        """The arrays."""
+        return self.pixels[partition].as_input
+
+    def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Samples]:
+        """Images are copied out of the mapped file in the order they lie there."""
+        numbers, class_ids = self.rows(partition)
+        pixels = self.pixels[partition]
+        images = pixels.open().images
+        for start in range(0, len(rows), batch):
+            some = rows[start : start + batch]
+            fitted = fit_planar(np.asarray(images[some]), size, self.enlarge, f"{pixels.asset}/{partition}")
+            names = tuple(f"npz_sample_{i}" for i in numbers[some])
+            yield Samples(numbers[some], names, class_ids[some], fitted)

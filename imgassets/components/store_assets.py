@@ -1,0 +1,213 @@
+"""The image stores of a dataset, one asset per format, and what is proven of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from imgassets.components.assets import dataset_asset
+from imgassets.components.checks import Verdict, artifact_check
+from imgassets.errors import MissingUpstream
+from imgassets.formats.storing import StorePlan
+from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.io.base import BuildConfig
+from imgassets.io.stores import Stored
+from imgassets.resources import Storage
+from imgassets.sources.base import Source
+from imgassets.store import Store
+
+StoreFormat = Literal["memmap", "hdf5", "parquet", "ipc", "tar"]
+KINDS: dict[str, set[str]] = {
+    "memmap": {"numpy", "pytorch"},
+    "hdf5": {"hdf5", "pytorch"},
+    "parquet": {"parquet", "pytorch"},
+    "ipc": {"arrow", "pytorch"},
+    "tar": {"webdataset", "pytorch"},
+}
+WHAT: dict[str, str] = {
+    "memmap": "Images as memory-mapped `.npy` shards, the fastest to train from.",
+    "hdf5": "Images as HDF5 shards with plain contiguous datasets.",
+    "parquet": "Images as Parquet shards that query engines and Hugging Face `datasets` read.",
+    "ipc": "Images as Arrow IPC shards, read without copying by any Arrow library.",
+    "tar": "Images as tar shards that webdataset streams, with an index for random access.",
+}
+COMPARED_ROWS = 256
+
+
+class StoreConfig(BuildConfig):
+    """Run configuration of a store."""
+
+    threads: int = Field(default=2, description="Threads that read and decode; they do not change the bytes.")
+
+
+@dataclass
+class StoreSettings(dg.Resolvable):
+    """How a dataset's stores are written."""
+
+    images_per_file: Annotated[
+        int | None, dg.Resolver.default(description="Images in a shard; default: as many as make about 1 GiB.")
+    ] = None
+    parquet_compression: Annotated[
+        Literal["none", "zstd", "snappy", "gzip", "lz4", "brotli"],
+        dg.Resolver.default(description="Compressed Parquet is smaller and slow at random access."),
+    ] = "none"
+    on_error: Annotated[
+        Literal["fail", "skip"],
+        dg.Resolver.default(description="What an unusable image does: fail the partition, or be left out and listed."),
+    ] = "fail"
+
+    def __post_init__(self) -> None:
+        self.plan("memmap", 1)
+
+    def plan(self, format_: str, threads: int) -> StorePlan:
+        """The plan of one store."""
+        options = {"compression": self.parquet_compression} if format_ == "parquet" else {}
+        return StorePlan(format_, self.images_per_file, self.on_error, options, threads)
+
+    def config(self, format_: str) -> dict[str, Any]:
+        """What of it decides a store's bytes."""
+        compression = {"compression": self.parquet_compression} if format_ == "parquet" else {}
+        return {"images_per_file": self.images_per_file, "on_error": self.on_error, **compression}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where the images of one split come from."""
+
+    source: Callable[[], Source]
+    inputs: Mapping[str, str]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def store_assets(
+    dataset: str,
+    splits: Sequence[str],
+    formats: Sequence[str],
+    settings: StoreSettings,
+    feed: Callable[[str, Storage, Artifacts], Feed],
+    upstream: dg.AssetIn | None = None,
+) -> dg.Definitions:
+    """The stores of a dataset, their checks and the job that makes them all.
+
+    `feed` says where a split's images come from; `upstream` is the asset it reads, if it is not a raw folder.
+    """
+    assets = [_store(dataset, splits, f, settings, feed, upstream) for f in formats]
+    checks = [check for asset, f in zip(assets, formats, strict=True) for check in _checks(asset, f, formats)]
+    jobs = [dg.define_asset_job(f"{dataset}_stores", assets, description=f"Make the image stores of {dataset}.")]
+    return dg.Definitions(assets, asset_checks=checks, jobs=jobs if assets else [])
+
+
+def _store(
+    dataset: str,
+    splits: Sequence[str],
+    format_: str,
+    settings: StoreSettings,
+    feed: Callable[[str, Storage, Artifacts], Feed],
+    upstream: dg.AssetIn | None,
+) -> dg.AssetsDefinition:
+    def builds(config: StoreConfig, storage: Storage, artifacts: Artifacts) -> Builds:
+        def build(split: str) -> Build:
+            fed = feed(split, storage, artifacts)
+            plan = settings.plan(format_, config.threads)
+            return Build(
+                lambda: Stored(fed.source(), plan), inputs=fed.inputs, config={**fed.config, **settings.config(format_)}
+            )
+
+        return Builds(build, force=config.force)
+
+    decorated = partial(
+        dataset_asset,
+        dataset,
+        f"{format_}_store",
+        kinds=KINDS[format_],
+        description=f"{WHAT[format_]}\n\nRead it with `imgassets.open_store(path)`, a torch map-style dataset.",
+        io_manager_key=f"{format_}_io",
+        partitions_def=dg.StaticPartitionsDefinition(list(splits)),
+    )
+    if upstream is None:
+
+        @decorated()
+        def from_raw(config: StoreConfig, storage: Storage) -> Builds:
+            return builds(config, storage, Artifacts((), _nothing))
+
+        return from_raw
+
+    @decorated(ins={"upstream": upstream})
+    def from_artifacts(config: StoreConfig, storage: Storage, upstream: Artifacts) -> Builds:
+        return builds(config, storage, upstream)
+
+    return from_artifacts
+
+
+def _nothing(key: str) -> Artifact:
+    raise KeyError(key)
+
+
+def _checks(asset: dg.AssetsDefinition, format_: str, formats: Sequence[str]) -> list[dg.AssetChecksDefinition]:
+    def same_in_every_format(artifact: Artifact) -> Verdict:
+        """Images, labels and names are the same, row by row, as in the dataset's other stores of this split."""
+        return _compare(artifact, format_, [other for other in formats if other != format_])
+
+    return [
+        artifact_check(asset, "bytes_verified", bytes_verified),
+        artifact_check(asset, "same_in_every_format", same_in_every_format),
+    ]
+
+
+def bytes_verified(artifact: Artifact) -> Verdict:
+    """Every byte has the checksum that was recorded when it was written."""
+    manifest = artifact.store.verify(artifact.location)
+    artifact.open().verify()
+    return Verdict(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")
+
+
+def _compare(artifact: Artifact, format_: str, others: Sequence[str]) -> Verdict:
+    store: Store = artifact.open()
+    compared = []
+    root, (dataset, split) = artifact.store, (artifact.asset.split("/")[0], artifact.partition)
+    for other in others:
+        location = root.location(dataset, f"{other}_store", split, folder=True)
+        try:
+            root.manifest(location)
+        except MissingUpstream:
+            continue
+        difference = first_difference(store, Store(location.path))
+        if difference:
+            return Verdict(False, {"rows": len(store)}, f"{format_} and {other} differ: {difference}")
+        compared.append(other)
+    numbers = {"rows": len(store), "compared_with": ", ".join(compared) or "none"}
+    return Verdict(True, numbers, f"{len(store)} rows are the same in {', '.join([format_, *compared])}")
+
+
+def first_difference(a: Store, b: Store) -> str:
+    """What tells two stores apart, in words; empty if every row is the same."""
+    import numpy as np
+
+    if len(a) != len(b):
+        return f"{len(a)} rows and {len(b)}"
+    if a.fields != b.fields or a.class_to_idx != b.class_to_idx:
+        return (
+            f"fields {[f.name for f in a.fields]} and {[f.name for f in b.fields]}, or their classes, are not the same"
+        )
+    for start in range(0, len(a), COMPARED_ROWS):
+        rows = range(start, min(start + COMPARED_ROWS, len(a)))
+        for column in a.fields:
+            left, right = a.column(column.name, rows), b.column(column.name, rows)
+            for row, x, y in zip(rows, left, right, strict=True):
+                if not (x == y if column.ragged else np.array_equal(x, y, equal_nan=x.dtype.kind == "f")):
+                    return f"{column.name} of row {row} ({a.name(row)}){_where(x, y)}"
+    return ""
+
+
+def _where(x: Any, y: Any) -> str:
+    import numpy as np
+
+    if isinstance(x, bytes):
+        return f", files of {len(x)} and {len(y)} bytes"
+    if x.ndim == 0:
+        return f", {x} and {y}"
+    at = tuple(int(k) for k in np.argwhere(x != y)[0])
+    return f", first at {at}: {x[at]} and {y[at]}"

@@ -1,0 +1,198 @@
+"""All files of a store as one range of byte positions, read at random: mapped where they are local, fetched where not.
+
+A gather is one call of `torch.index_select` on a view of the mapped range in which "row" p is the bytes from position p
+on (strides 1, 1). It copies at the speed of memory without the interpreter's lock, and neither the number of shards nor
+headers between rows matter to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgassets.errors import StoreError
+from imgassets.formats.extents import Index
+
+if TYPE_CHECKING:
+    import torch
+
+MAP_FIXED = 0x10
+"""`sys/mman.h`, the same on Linux, macOS and the BSDs."""
+
+
+class Bytes(Protocol):
+    """Random access to a range of byte positions."""
+
+    def gather(self, positions: Index, out: torch.Tensor) -> None:
+        """Fill row i of `out`, uint8 (rows, nbytes) contiguous, with the bytes from `positions[i]` on."""
+        ...
+
+    def pieces(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
+        """The bytes at each position; valid as long as the store is open."""
+        ...
+
+
+def starts_of(sizes: Sequence[int]) -> Index:
+    """Position at which each file begins: files are laid end to end, each rounded up to whole pages."""
+    pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
+    return np.cumsum([0, *pages[:-1]], dtype=np.int64)
+
+
+class Mapped:
+    """Files of this machine in one contiguous reservation of addresses, read-only; no file stays open.
+
+    Every process that forks shares the mapping and no file offset, so readers cannot disturb each other.
+    """
+
+    def __init__(self, paths: Sequence[Path], sizes: Sequence[int]) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc.mmap.restype = ctypes.c_void_p
+        self._libc.mmap.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_int,
+            ctypes.c_int,
+            ctypes.c_int,
+            ctypes.c_long,
+        ]
+        self._libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        starts = starts_of(sizes)
+        self._length = int(starts[-1]) + sizes[-1]
+        self._base = 0
+        self._base = self._map(None, self._length, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
+        for path, size, start in zip(paths, sizes, starts.tolist(), strict=True):
+            if size:
+                self._map_file(path, size, self._base + start)
+        self.__array_interface__ = {
+            "data": (self._base, True),
+            "shape": (self._length,),
+            "typestr": "|u1",
+            "version": 3,
+        }
+        self._bytes: NDArray[np.uint8] = np.asarray(self)
+        self._views: dict[int, torch.Tensor] = {}
+
+    def gather(self, positions: Index, out: torch.Tensor) -> None:
+        """Fill row i of `out` with the bytes from `positions[i]` on; the caller vouches for the positions."""
+        import torch
+
+        torch.index_select(self._rows(out.shape[1]), 0, torch.from_numpy(positions), out=out)
+
+    def pieces(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
+        """The bytes at each position, uncopied."""
+        view = self._bytes.data
+        return [view[p : p + n] for p, n in zip(positions.tolist(), sizes.tolist(), strict=True)]
+
+    def _rows(self, nbytes: int) -> torch.Tensor:
+        if nbytes not in self._views:
+            import torch
+
+            # torch knows no read-only memory; this view never leaves the object, and gathers only read it
+            writable = _Writable(self.__array_interface__, self._bytes)
+            whole = torch.from_numpy(np.asarray(writable))
+            self._views[nbytes] = whole.as_strided((self._length - nbytes + 1, nbytes), (1, 1))
+        return self._views[nbytes]
+
+    def _map_file(self, path: Path, size: int, address: int) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if (found := os.fstat(fd).st_size) != size:
+                raise StoreError(f"{path} has {found} bytes, the store says {size}: rebuild the store.")
+            self._map(address, size, mmap.PROT_READ, mmap.MAP_SHARED | MAP_FIXED, fd)
+        finally:
+            os.close(fd)
+
+    def _map(self, address: int | None, length: int, protection: int, flags: int, fd: int) -> int:
+        found = self._libc.mmap(address, length, protection, flags, fd, 0)
+        if found is None or found == ctypes.c_void_p(-1).value:
+            code = ctypes.get_errno()
+            raise StoreError(f"Cannot map {length} bytes: {os.strerror(code)}.")
+        return int(found)
+
+    def __del__(self) -> None:
+        if getattr(self, "_base", 0):
+            self._libc.munmap(self._base, self._length)
+
+
+class _Writable:
+    """The same memory without the read-only mark; keeps the mapping alive."""
+
+    def __init__(self, interface: dict[str, Any], keep: object) -> None:
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+        self.keep = keep
+
+
+class Remote:
+    """Files behind an fsspec file system: every gather is one round of concurrent range requests."""
+
+    def __init__(self, url: str, names: Sequence[str], sizes: Sequence[int]) -> None:
+        import fsspec
+
+        self._fs, root = fsspec.core.url_to_fs(url)
+        self._paths = [f"{root}/{name}" for name in names]
+        self._starts = starts_of(sizes)
+
+    def gather(self, positions: Index, out: torch.Tensor) -> None:
+        """As `Mapped.gather`."""
+        target = out.numpy()
+        sizes = np.full(len(positions), out.shape[1], np.int64)
+        for row, data in zip(target, self.pieces(positions, sizes), strict=True):
+            row[:] = np.frombuffer(data, np.uint8)
+
+    def pieces(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
+        """The bytes at each position.
+
+        Raises:
+            StoreError: the server sent fewer.
+        """
+        if not len(positions):
+            return []
+        file = np.searchsorted(self._starts, positions, side="right") - 1
+        begins = (positions - self._starts[file]).tolist()
+        ends = [begin + size for begin, size in zip(begins, sizes.tolist(), strict=True)]
+        paths = [self._paths[k] for k in file.tolist()]
+        found = self._fs.cat_ranges(paths, begins, ends, on_error="raise")
+        for path, data, size in zip(paths, found, sizes.tolist(), strict=True):
+            if len(data) != size:
+                raise StoreError(f"{path}: got {len(data)} bytes instead of {size}; try again, or verify the store.")
+        return [memoryview(data) for data in found]
+
+
+class LocalFiles:
+    """A folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, name: str) -> IO[bytes]:
+        """A seekable file."""
+        return open(self._folder / name, "rb")
+
+    def path(self, name: str) -> Path | None:
+        """Its place."""
+        return self._folder / name
+
+
+class RemoteFiles:
+    """A folder behind an fsspec URL."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self._fs, self._root = fsspec.core.url_to_fs(url)
+
+    def open(self, name: str) -> IO[bytes]:
+        """A seekable file."""
+        file: IO[bytes] = self._fs.open(f"{self._root}/{name}", "rb")
+        return file
+
+    def path(self, name: str) -> Path | None:
+        """It has none on this machine."""
+        return None

@@ -1,0 +1,144 @@
+"""HDF5: a shard is one `.h5` file with a dataset per field, contiguous, so that rows can be mapped as well as read.
+
+A field of variable size is a group: `data`, one virtual dataset of all bytes over the contiguous pieces in `blocks`,
+and `offsets`, int64 (rows + 1), row i being `data[offsets[i]:offsets[i + 1]]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from imgassets.columns import Columns, Field, as_bytes, rows_of
+from imgassets.commit import Stage
+from imgassets.errors import StoreError
+from imgassets.formats.extents import Extent, Files, Spans, one_run
+
+NAME = "hdf5/1"
+PAGE = 4096
+
+
+def write(
+    stage: Stage, stem: str, fields: Sequence[Field], rows: int, blocks: Iterable[Columns], options: Mapping[str, Any]
+) -> None:
+    """Write one shard of `rows` rows."""
+    import h5py
+
+    sizes: dict[str, list[int]] = {field.name: [0] for field in fields if field.ragged}
+    pieces: dict[str, list[int]] = {name: [] for name in sizes}
+    with stage.adopt(f"{stem}.h5") as path, h5py.File(_create(path)) as file:
+        for field in fields:
+            if field.ragged:
+                _group(file, field.name)
+                _group(file, f"{field.name}/blocks")
+            else:
+                _dataset(file, field.name, (rows, *field.shape), field.dtype)
+        row = 0
+        for block in blocks:
+            count = rows_of(block)
+            for field in fields:
+                column = block[field.name]
+                if field.ragged:
+                    data = np.frombuffer(b"".join(column), np.uint8)
+                    sizes[field.name] += map(len, column)
+                    if data.size:
+                        name = f"{field.name}/blocks/{len(pieces[field.name]):06d}"
+                        _dataset(file, name, data.shape, "|u1")[:] = data
+                        pieces[field.name].append(data.size)
+                else:
+                    values = as_bytes(field, column).view(field.dtype).reshape(count, *field.shape)
+                    file[field.name][row : row + count] = values
+            row += count
+        for name, lengths in sizes.items():
+            _dataset(file, f"{name}/offsets", (len(lengths),), "<i8")[:] = np.cumsum(lengths, dtype=np.int64)
+            _joined(file, f"{name}/data", f"{name}/blocks", pieces[name])
+
+
+def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+    """Where the rows of a shard lie."""
+    return dict(_extents(files, stem, fields, rows))
+
+
+def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
+    import h5py
+
+    name = f"{stem}.h5"
+    try:
+        with files.open(name) as raw, h5py.File(raw, "r") as file:
+            for field in fields:
+                if field.ragged:
+                    offsets = file[field.name]["offsets"][:]
+                    pieces = file[field.name]["blocks"].values()
+                    yield field.name, _spans(name, offsets, rows, list(pieces))
+                else:
+                    dataset = file[field.name]
+                    start = dataset.id.get_offset()
+                    if dataset.shape != (rows, *field.shape) or dataset.dtype != field.dtype or start is None:
+                        raise ValueError(f"{field.name} is {dataset.shape} {dataset.dtype}, or not contiguous")
+                    yield field.name, one_run(name, start, field.nbytes)
+    except (OSError, KeyError, ValueError, AttributeError) as error:
+        raise StoreError(f"{name} does not hold the {rows} rows it should ({error}): rebuild the store.") from error
+
+
+def _spans(name: str, offsets: Any, rows: int, pieces: list[Any]) -> Spans:
+    if offsets.shape != (rows + 1,):
+        raise ValueError(f"{len(offsets)} offsets for {rows} rows")
+    sizes = np.diff(offsets)
+    if not pieces:
+        return Spans(name, np.zeros_like(sizes), sizes)
+    ends = np.cumsum([piece.size for piece in pieces])
+    places = np.array([piece.id.get_offset() for piece in pieces], np.int64) - (ends - [p.size for p in pieces])
+    piece = np.minimum(np.searchsorted(ends, offsets[:-1], side="right"), len(pieces) - 1)
+    return Spans(name, offsets[:-1] + places[piece], sizes)
+
+
+def _create(path: Any) -> Any:
+    """A new file whose large datasets begin at a page; nothing in it depends on the clock."""
+    import h5py
+
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_alignment(PAGE, PAGE)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    create = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    create.set_obj_track_times(False)
+    return h5py.h5f.create(bytes(path), h5py.h5f.ACC_EXCL, fcpl=create, fapl=access)
+
+
+def _group(file: Any, name: str) -> None:
+    import h5py
+
+    create = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    create.set_obj_track_times(False)
+    h5py.h5g.create(file.id, name.encode(), gcpl=create)
+
+
+def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+    """A contiguous dataset that takes its place in the file at once and is not filled before it is written."""
+    import h5py
+
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_layout(h5py.h5d.CONTIGUOUS)
+    create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    create.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(shape)
+    return h5py.Dataset(h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, create))
+
+
+def _joined(file: Any, name: str, blocks: str, sizes: Sequence[int]) -> None:
+    """A virtual dataset: all blocks, end to end."""
+    import h5py
+
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_obj_track_times(False)
+    whole = h5py.h5s.create_simple((sum(sizes),))
+    start = 0
+    for k, size in enumerate(sizes):
+        part = h5py.h5s.create_simple((sum(sizes),))
+        part.select_hyperslab((start,), (size,))
+        create.set_virtual(part, b".", f"{blocks}/{k:06d}".encode(), h5py.h5s.create_simple((size,)))
+        start += size
+    h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype("|u1")), whole, create)

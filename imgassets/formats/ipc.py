@@ -1,0 +1,96 @@
+"""Arrow IPC files: a shard is one `.arrow` file of record batches that any Arrow library reads without copying.
+
+Fixed-size fields are `fixed_size_binary`, scalars their own type, files `large_binary`, texts `large_string`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from imgassets.columns import Column, Columns, Field
+from imgassets.commit import Stage
+from imgassets.errors import StoreError
+from imgassets.formats.arrow import SinkFile, array_of, column_of, schema_of
+from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans
+
+NAME = "ipc/1"
+
+
+def write(
+    stage: Stage, stem: str, fields: Sequence[Field], rows: int, blocks: Iterable[Columns], options: Mapping[str, Any]
+) -> None:
+    """Write one shard, a record batch for every block."""
+    import pyarrow as pa
+
+    schema = schema_of(fields)
+    with (
+        stage.create(f"{stem}.arrow") as sink,
+        pa.PythonFile(SinkFile(sink), mode="w") as file,
+        pa.ipc.new_file(file, schema) as writer,
+    ):
+        for block in blocks:
+            arrays = [array_of(field, block[field.name]) for field in fields]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+    """Where the rows of a shard lie: the buffers of its record batches."""
+    return dict(_extents(files, stem, fields, rows))
+
+
+def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
+    import pyarrow as pa
+
+    name = f"{stem}.arrow"
+    path = files.path(name)
+    opened: Any = files.open(name) if path is None else pa.memory_map(str(path))
+    with opened as source:
+        reader = pa.ipc.open_file(source)
+        if not reader.schema.equals(schema_of(fields)):
+            raise StoreError(f"{name} has columns {reader.schema.names}, which are not the store's: rebuild it.")
+        batches = [reader.get_batch(k) for k in range(reader.num_record_batches)]
+        starts = np.cumsum([0, *(len(batch) for batch in batches)])
+        if starts[-1] != rows:
+            raise StoreError(f"{name} holds {starts[-1]} rows, expected {rows}: rebuild the store.")
+        for field in fields:
+            if path is None:
+                yield field.name, Blocks(starts[:-1], partial(_load, files, name, field))
+                continue
+            base = _base(source)
+            columns = [batch.column(field.name) for batch in batches]
+            if field.ragged:
+                spans = [_spans(column, base) for column in columns]
+                yield field.name, Spans(name, *(np.concatenate(part) for part in zip(*spans, strict=True)))
+            else:
+                offsets = np.array([_values(column) - base for column in columns], np.int64)
+                strides = np.full(len(batches), field.nbytes, np.int64)
+                yield field.name, Runs(name, starts[:-1], offsets, strides)
+
+
+def _values(column: Any) -> int:
+    """Address of a column's values."""
+    return int(column.buffers()[1].address)
+
+
+def _base(source: Any) -> int:
+    """Address of the first byte of a mapped file."""
+    source.seek(0)
+    return int(source.read_buffer(1).address)
+
+
+def _spans(column: Any, base: int) -> tuple[Index, Index]:
+    _, ends, data = column.buffers()
+    offsets = np.frombuffer(ends, np.int64, len(column) + 1)
+    return offsets[:-1] + (data.address - base if data else 0), np.diff(offsets)
+
+
+def _load(files: Files, name: str, field: Field, k: int) -> Column:
+    import pyarrow as pa
+
+    source: Any
+    with files.open(name) as source:
+        return column_of(field, pa.ipc.open_file(source).get_batch(k).column(field.name))

@@ -1,0 +1,226 @@
+"""Rows of an open store by index: what its formats' extents, over all shards, come down to."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgassets.columns import Column, Field, as_bytes
+from imgassets.errors import ImgassetsError, StoreError
+from imgassets.formats.bytespace import Bytes, starts_of
+from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
+from imgassets.formats.registry import Format
+from imgassets.formats.storefile import StoreInfo
+
+if TYPE_CHECKING:
+    import torch
+
+CACHED_BLOCKS = 32
+"""Decoded blocks kept, for formats that decode rows together."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Byte position of every row, by runs: row i of run k is at `positions[k] + (i - starts[k]) * strides[k]`."""
+
+    starts: Index
+    positions: Index
+    strides: Index
+
+    def of(self, rows: Index) -> Index:
+        """Positions of some rows."""
+        if len(self.starts) == 1:
+            only: Index = self.positions[0] + rows * self.strides[0]
+            return only
+        run = np.searchsorted(self.starts, rows, side="right") - 1
+        found: Index = self.positions[run] + (rows - self.starts[run]) * self.strides[run]
+        return found
+
+
+@dataclass(frozen=True)
+class Scattered:
+    """Byte position and size of every row."""
+
+    positions: Index
+    sizes: Index
+
+    def of(self, rows: Index) -> Index:
+        """Positions of some rows."""
+        found: Index = self.positions[rows]
+        return found
+
+
+class Decoded:
+    """Rows that come in blocks; the last few blocks are kept, for all threads together."""
+
+    def __init__(self, starts: Index, loads: Sequence[Callable[[], Column]]) -> None:
+        self.starts = starts
+        self._loads = loads
+        self._kept: OrderedDict[int, Column] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, rows: Index) -> list[Any]:
+        """Some rows, one by one."""
+        block = np.searchsorted(self.starts, rows, side="right") - 1
+        found: list[Any] = [None] * len(rows)
+        for k in dict.fromkeys(block.tolist()):
+            column = self._block(k)
+            for place in np.flatnonzero(block == k).tolist():
+                found[place] = column[int(rows[place] - self.starts[k])]
+        return found
+
+    def _block(self, k: int) -> Column:
+        with self._lock:
+            if k in self._kept:
+                self._kept.move_to_end(k)
+                return self._kept[k]
+        with damage(f"block {k}"):
+            column = self._loads[k]()
+        with self._lock:
+            self._kept[k] = column
+            while len(self._kept) > CACHED_BLOCKS:
+                self._kept.popitem(last=False)
+        return column
+
+
+@contextmanager
+def damage(what: str) -> Iterator[None]:
+    """Whatever a library says of bytes it cannot make sense of, as one of our errors."""
+    try:
+        yield
+    except ImgassetsError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{what} is damaged ({reason}): verify the store, or rebuild it.") from error
+
+
+class Reader:
+    """Fields of an open store by row index. Threads may share it; so may processes that fork."""
+
+    def __init__(self, info: StoreInfo, format_: Format, files: Files, space: Bytes) -> None:
+        self.info = info
+        self._space = space
+        sizes = [record.bytes for shard in info.shards for record in shard.files]
+        names = [record.name for shard in info.shards for record in shard.files]
+        base = dict(zip(names, starts_of(sizes).tolist(), strict=True))
+        size = dict(zip(names, sizes, strict=True))
+        parts: dict[str, list[Extent]] = {field.name: [] for field in info.fields}
+        for shard in info.shards:
+            if not shard.rows:
+                continue
+            with damage(f"shard {shard.stem}"):
+                for name, extent in format_.extents(files, shard.stem, info.fields, shard.rows).items():
+                    parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
+        first = np.cumsum([0, *(shard.rows for shard in info.shards if shard.rows)])[:-1]
+        self._columns = {f.name: partial(_merge, f, parts[f.name], first, info) for f in info.fields}
+        self._merged: dict[str, Placed | Scattered | Decoded | NDArray[Any]] = {}
+
+    def values(self, name: str) -> NDArray[Any]:
+        """All rows of a scalar field, kept in memory: (rows,)."""
+        column = self._column(name)
+        if isinstance(column, np.ndarray):
+            return column
+        import torch
+
+        field = self.info.field(name)
+        raw = torch.empty((self.info.rows, field.nbytes), dtype=torch.uint8)
+        self.gather(name, np.arange(self.info.rows), raw)
+        self._merged[name] = values = raw.numpy().view(field.dtype).reshape(-1)
+        return values
+
+    def gather(self, name: str, rows: Index, out: torch.Tensor) -> None:
+        """Copy rows of an array field into `out`, uint8 (len(rows), nbytes), contiguous."""
+        column = self._column(name)
+        if isinstance(column, Placed | Scattered):
+            self._space.gather(column.of(rows), out)
+        elif isinstance(column, Decoded):
+            field = self.info.field(name)
+            target = out.numpy()
+            for place, row in enumerate(column.of(rows)):
+                target[place] = as_bytes(field, np.asarray(row)[None])[0]
+        else:
+            out.numpy()[:] = column[rows].reshape(-1, 1).view(np.uint8)
+
+    def pieces(self, name: str, rows: Index) -> Sequence[memoryview]:
+        """Bytes of rows of a field of variable size, uncopied where the store is mapped."""
+        column = self._column(name)
+        if isinstance(column, Scattered):
+            return self._space.pieces(column.positions[rows], column.sizes[rows])
+        if isinstance(column, Decoded):
+            return [memoryview(row) for row in column.of(rows)]
+        raise TypeError(f"{name} has rows of one size")
+
+    def block_rows(self) -> int | None:
+        """Rows that are decoded together, where there are such."""
+        for field in self.info.fields:
+            column = self._column(field.name)
+            if isinstance(column, Decoded):
+                return int(np.diff([*column.starts, self.info.rows]).max())
+        return None
+
+    def _column(self, name: str) -> Placed | Scattered | Decoded | NDArray[Any]:
+        if name not in self._merged:
+            with damage(f"field {name}"):
+                self._merged[name] = self._columns[name]()
+        return self._merged[name]
+
+
+def _placed(extent: Extent, rows: int, base: dict[str, int], size: dict[str, int], field: Field) -> Extent:
+    """The same with positions in the store instead of offsets in a file, once they are known to lie in the file."""
+    if isinstance(extent, Values | Blocks):
+        return extent
+    if isinstance(extent, Runs):
+        counts = np.diff([*extent.starts, rows])
+        last = extent.offsets + np.maximum(counts - 1, 0) * extent.strides
+        low = np.minimum(extent.offsets, last)
+        high = np.maximum(extent.offsets, last) + field.nbytes
+    else:
+        low, high = extent.offsets, extent.offsets + extent.sizes
+        if (extent.sizes < 0).any():
+            low = np.array([-1])
+    if extent.file not in base or low.min() < 0 or high.max() > size[extent.file]:
+        raise StoreError(f"{extent.file} is shorter than its index says: verify the store, or rebuild it.")
+    offsets = extent.offsets + base[extent.file]
+    if isinstance(extent, Runs):
+        return Runs(extent.file, extent.starts, offsets, extent.strides)
+    return Spans(extent.file, offsets, extent.sizes)
+
+
+def _merge(
+    field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo
+) -> Placed | Scattered | Decoded | NDArray[Any]:
+    if all(isinstance(part, Values) for part in parts):
+        values = [np.asarray(part.load()) for part in parts if isinstance(part, Values)]
+        if [len(v) for v in values] != [shard.rows for shard in info.shards if shard.rows]:
+            raise StoreError(f"Field {field.name}: its index has another number of rows than the store.")
+        return np.concatenate(values)
+    if all(isinstance(part, Runs) for part in parts):
+        runs = [part for part in parts if isinstance(part, Runs)]
+        starts = np.concatenate([run.starts + start for run, start in zip(runs, first, strict=True)])
+        return Placed(
+            starts, np.concatenate([run.offsets for run in runs]), np.concatenate([run.strides for run in runs])
+        )
+    if all(isinstance(part, Runs | Spans) for part in parts):
+        spans = [_spans(p, s.rows, field) for p, s in zip(parts, (s for s in info.shards if s.rows), strict=True)]
+        return Scattered(np.concatenate([s.offsets for s in spans]), np.concatenate([s.sizes for s in spans]))
+    blocks = [part for part in parts if isinstance(part, Blocks)]
+    starts = np.concatenate([block.starts + start for block, start in zip(blocks, first, strict=True)])
+    return Decoded(starts, [partial(b.load, k) for b in blocks for k in range(len(b.starts))])
+
+
+def _spans(part: Extent, rows: int, field: Field) -> Spans:
+    if isinstance(part, Spans):
+        return part
+    assert isinstance(part, Runs)
+    return Spans(
+        part.file, Placed(part.starts, part.offsets, part.strides).of(np.arange(rows)), np.full(rows, field.nbytes)
+    )

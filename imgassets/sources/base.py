@@ -1,0 +1,65 @@
+"""Where samples come from: one interface for arrays, folders, archives and torch datasets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from imgassets.columns import Columns, Field
+
+
+class BadSamples(Exception):
+    """Some of the samples that were asked for cannot be used; `reasons` says why, by index."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__(f"{len(reasons)} samples")
+        self.reasons = dict(reasons)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some samples, and how many of them have something a reader should know of (`cmyk: 2`)."""
+
+    columns: Columns
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+class Source(ABC):
+    """Samples in one fixed order, read in ranges; threads may read at once.
+
+    The order and the number of samples are known before any is read, and never change: they decide which shard a
+    sample belongs to.
+    """
+
+    fields: tuple[Field, ...]
+    class_to_idx: Mapping[str, int] = {}
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples, those included that turn out to be unusable."""
+
+    @abstractmethod
+    def read(self, indices: Sequence[int]) -> Samples:
+        """Some samples, in that order.
+
+        Raises:
+            BadSamples: some cannot be used; all of `indices` were looked at.
+        """
+
+    def start_thread(self) -> None:  # noqa: B027  (most sources have nothing to prepare)
+        """Called once in every thread that will read."""
+
+    def name(self, index: int) -> str:
+        """What to call a sample in a message."""
+        return f"sample {index}"
+
+    def nbytes(self, index: int) -> int:
+        """About how many bytes a sample takes in a store."""
+        return sum(field.nbytes if not field.ragged else 1 << 16 for field in self.fields)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What decides the samples beside their bytes (size, mode, …), as JSON values."""
+        return {}

@@ -1,0 +1,149 @@
+"""Encoded images that lie in files, whole or as ranges of larger ones: folders and indexed archives alike."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imgassets.columns import Field, array_field
+from imgassets.pixels import BadImage, look
+from imgassets.sources.base import BadSamples, Samples, Source
+
+MAX_FILE = 1 << 30
+"""Bytes; a larger file is no image of a data set."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One encoded image: `size` bytes of `path` from `offset` on, and its label."""
+
+    name: str
+    path: Path
+    label: int
+    offset: int = 0
+    size: int = -1
+    """-1: to the end of the file."""
+    label_path: Path | None = None
+    """File of a label for every pixel, instead of `label`."""
+    problem: str = ""
+    """Why it is known beforehand that it cannot be used."""
+
+
+class Files(Source):
+    """Images kept byte for byte, each looked at (header and end) before it is accepted.
+
+    Notes count what the headers say (`cmyk`, `exif_rotated`, …) and names that belie the content (`mislabelled`).
+
+    Fields: `image` (the file), `label` (int64, or the label file), `name`.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        class_to_idx: Mapping[str, int] | None = None,
+        *,
+        mode: str = "RGB",
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.items = items
+        self._about = dict(about or {})
+        self.class_to_idx = dict(class_to_idx or {})
+        self.dense = bool(items) and items[0].label_path is not None
+        self.fields = (
+            Field("image", "file", mode=mode),
+            Field("label", "file") if self.dense else array_field("label", np.int64),
+            Field("name", "text"),
+        )
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, indices: Sequence[int]) -> Samples:
+        """Columns of some samples; see `Source.read`."""
+        images: list[bytes] = []
+        labels: list[bytes] = []
+        bad: dict[int, str] = {}
+        notes: Counter[str] = Counter()
+        for index in indices:
+            item = self.items[index]
+            try:
+                images.append(read_item(item))
+                about = look(images[-1])
+                notes.update(about.notes)
+                notes["mislabelled"] += about.kind != _kind(item.name)
+                if item.label_path is not None:
+                    labels.append(_read(item.label_path, 0, -1))
+                    look(labels[-1])
+            except BadImage as error:
+                bad[index] = str(error)
+        if bad:
+            raise BadSamples(bad)
+        items = [self.items[index] for index in indices]
+        columns = {
+            "image": images,
+            "label": labels if self.dense else np.array([item.label for item in items], np.int64),
+            "name": [item.name.encode() for item in items],
+        }
+        return Samples(columns, +notes)
+
+    def name(self, index: int) -> str:
+        """The file's path below the root, or its name in an archive."""
+        return self.items[index].name
+
+    def nbytes(self, index: int) -> int:
+        """Size of the file, which must exist."""
+        item = self.items[index]
+        try:
+            return item.size if item.size >= 0 else item.path.stat().st_size - item.offset
+        except OSError:
+            return 0
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """As it was given."""
+        return self._about
+
+
+def read_item(item: Item) -> bytes:
+    """The bytes of an image.
+
+    Raises:
+        BadImage: they cannot be read, or it is known that they cannot be used.
+    """
+    if item.problem:
+        raise BadImage(item.problem)
+    return _read(item.path, item.offset, item.size)
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    try:
+        # a FIFO would wait for a writer for ever
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise BadImage(f"it cannot be opened: {error.strerror}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise BadImage("it is no ordinary file")
+        length = size if size >= 0 else os.fstat(fd).st_size - offset
+        if length > MAX_FILE:
+            raise BadImage(f"{length} bytes are more than the {MAX_FILE} allowed")
+        data = os.pread(fd, length, offset)
+        if len(data) != length:
+            raise BadImage(f"only {len(data)} of {length} bytes could be read")
+    except OSError as error:
+        raise BadImage(f"it cannot be read: {error.strerror}") from error
+    finally:
+        os.close(fd)
+    return data
+
+
+def _kind(name: str) -> str:
+    suffix = name.rpartition(".")[2].lower()
+    return {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif", "dib": "bmp", "pnm": "ppm"}.get(suffix, suffix)

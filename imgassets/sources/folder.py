@@ -1,0 +1,123 @@
+"""Class-folder datasets: `<root>/<class>/…/<image>`, the folder's name being the label; or images with label images."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imgassets.errors import BadInput
+from imgassets.sources.batches import natural_key
+from imgassets.sources.files import Files, Item
+
+JPEG, PNM = ("jpg", "jpeg", "jpe"), ("ppm", "pgm", "pbm", "pnm")
+EXTENSIONS = frozenset({*JPEG, *PNM, "png", "bmp", "dib", "gif", "webp", "tif", "tiff"})
+"""What is taken for an image by its name; what it is, its content decides."""
+
+
+def class_folder(
+    root: Path, *, mode: str = "RGB", class_to_idx: Mapping[str, int] | None = None, on_error: str = "fail"
+) -> Files:
+    """The images below the class folders of `root`: classes in natural order, then paths in natural order.
+
+    A class is a folder directly below `root`; deeper folders belong to it. Its number is its rank, or what
+    `class_to_idx` says. Hidden files and files with other extensions are no images.
+
+    Raises:
+        BadInput: there is no such folder, no class or no image; a class is empty (unless `on_error="skip"`); two names
+            differ only by case or Unicode form.
+    """
+    root = _folder(root)
+    names = sorted((e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")), key=natural_key)
+    if not names:
+        raise BadInput(f"{root} has no class folders: images belong into {root}/<class>/<image>.")
+    _refuse_doubles(root, names)
+    numbers = dict(class_to_idx) if class_to_idx is not None else {name: k for k, name in enumerate(names)}
+    if unknown := [name for name in names if name not in numbers]:
+        raise BadInput(f"{root}/{unknown[0]} is none of the {len(numbers)} classes: remove or rename the folder.")
+    items: list[Item] = []
+    empty: list[str] = []
+    for name in names:
+        found = [Item(path, root / path, numbers[name]) for path in _images(root, name)]
+        items += found
+        if not found:
+            empty.append(name)
+    if empty and on_error == "fail" and items:
+        raise BadInput(f"{root}/{empty[0]} holds no image: remove the folder, or set on_error: skip.")
+    if not items:
+        raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}) in its {len(names)} class folders.")
+    about: dict[str, Any] = {"kind": "class_folder", "mode": mode} | ({"empty_classes": empty} if empty else {})
+    return Files(items, numbers, mode=mode, about=about)
+
+
+def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> Files:
+    """Images of `root` in natural order, each with the label image in `labels` of the same path but for the extension.
+
+    An image without a label is a sample that cannot be used.
+
+    Raises:
+        BadInput: there is no such folder, or no image; two label files fit one image.
+    """
+    root, labels = _folder(root), _folder(labels)
+    found: dict[str, str] = {}
+    for path in _images(labels, "", EXTENSIONS | {"npy"}):
+        stem = unicodedata.normalize("NFC", path.rpartition(".")[0])
+        if stem in found:
+            raise BadInput(f"{labels}/{found[stem]} and {path} are both labels of {stem}: keep one.")
+        found[stem] = path
+    items = []
+    for path in _images(root, ""):
+        label = found.get(unicodedata.normalize("NFC", path.rpartition(".")[0]))
+        problem = "" if label else f"there is no label file for it in {labels.name}"
+        items.append(Item(path, root / path, 0, label_path=labels / (label or path), problem=problem))
+    if not items:
+        raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}).")
+    return Files(items, mode=mode, about={"kind": "label_folder", "mode": mode})
+
+
+def listing(source: Files) -> Sequence[tuple[str, Path]]:
+    """Names and places of every file a source reads, for checksums of inputs."""
+    return [pair for item in source.items for pair in _files(item)]
+
+
+def _files(item: Item) -> Iterator[tuple[str, Path]]:
+    yield item.name, item.path
+    if item.label_path is not None:
+        yield f"{item.name} label", item.label_path
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise BadInput(f"{path} is no folder: put the images there, or correct the path.")
+    return path
+
+
+def _refuse_doubles(root: Path, names: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFC", name).casefold()
+        if plain in seen:
+            raise BadInput(
+                f"{root} has the folders {seen[plain]!r} and {name!r}, which differ only by case or Unicode form: "
+                f"one class would silently be two; merge them."
+            )
+        seen[plain] = name
+
+
+def _images(root: Path, below: str, extensions: frozenset[str] = EXTENSIONS) -> Iterator[str]:
+    """Paths of images below `root/below`, relative to `root`, in natural order; a loop of links is walked once."""
+    seen: set[tuple[int, int]] = set()
+    paths: list[str] = []
+    for folder, folders, names in os.walk(root / below, followlinks=True):
+        stat = os.stat(folder)
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+        for name in names:
+            if not name.startswith(".") and name.rpartition(".")[2].lower() in extensions:
+                paths.append((Path(folder) / name).relative_to(root).as_posix())
+    yield from sorted(paths, key=natural_key)

@@ -1,0 +1,386 @@
+"""`open_store`: one door to every image store, as a torch map-style dataset.
+
+Example:
+    >>> store = open_store("store/imagenet64/memmap_store/train")
+    >>> image, label = store[0]                                # uint8 (3, 64, 64), int
+    >>> for images, labels in store.loader(256, shuffle=True): ...
+    >>> torch.utils.data.DataLoader(store, batch_size=256, shuffle=True, num_workers=4)  # just as well
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xxhash
+
+from imgassets.columns import Field
+from imgassets.commit import xxh3_128
+from imgassets.ct_store import CtStore
+from imgassets.errors import MissingUpstream, StoreError
+from imgassets.formats import guide
+from imgassets.formats.bytespace import Bytes, LocalFiles, Mapped, Remote, RemoteFiles
+from imgassets.formats.extents import Files, Index
+from imgassets.formats.reading import Reader
+from imgassets.formats.registry import format_of
+from imgassets.formats.storefile import NAME, StoreInfo, notes, skipped
+from imgassets.pixels import decode, decode_label, to_image
+
+if TYPE_CHECKING:
+    import torch
+
+    from imgassets.loader import Loader
+
+Transform = Callable[[Any], Any]
+LABEL_MODES = {("|u1", ()): "L", ("|u1", (3,)): "RGB", ("|u1", (4,)): "RGBA", ("<u2", ()): "I;16", ("<i4", ()): "I"}
+"""Pillow's mode of labels for every pixel, by dtype and channels."""
+
+
+def open_store(
+    path: str | os.PathLike[str], transform: Transform | None = None, target_transform: Transform | None = None
+) -> Store | CtStore:
+    """Open an image store: a folder, or an fsspec URL such as `s3://bucket/store` or `hf://datasets/name/store`.
+
+    A folder of CT shards opens as a `CtStore`, whose items are (volume, report, labels).
+
+    `transform` is given the image as a Pillow image; `target_transform` the label, if it is
+    one for every pixel as a Pillow image too.
+
+    Raises:
+        MissingUpstream: there is no store.
+        StoreError: it is damaged, cut short, or of another version.
+    """
+    if CtStore.lies_at(path):
+        return CtStore(path, transform, target_transform)
+    return Store(path, transform, target_transform)
+
+
+class Store:
+    """An open image store; items are (image, label).
+
+    Without a transform an image is a uint8 tensor (channels, height, width), or of the dtype it was stored in. It may
+    be read by threads and by processes that fork, and is pickled as its path for those that are spawned.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        transform: Transform | None = None,
+        target_transform: Transform | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.transform = transform
+        self.target_transform = target_transform
+        self._remote = "://" in self.path
+        self.info = self._read_info()
+        self._identity = xxhash.xxh3_128_hexdigest(self.info.dump())
+        self._length = self.info.rows
+        self._image = self.info.field("image")
+        self._label = next((field for field in self.info.fields if field.name == "label"), None)
+        self._reader: Reader  # checks every file's size, so a store that was cut short is never open
+        self._reader = self._open()
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Name, kind, dtype and shape of what a row holds."""
+        return self.info.fields
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """Label by class name; empty where labels are no classes."""
+        return dict(self.info.class_to_idx)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names by label."""
+        return sorted(self.info.class_to_idx, key=self.info.class_to_idx.__getitem__)
+
+    @property
+    def skipped(self) -> list[Mapping[str, Any]]:
+        """Samples of the source that could not be used: `index`, `name`, `reason`."""
+        return skipped(self.info.shards)
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """How many images had something to know of: `cmyk`, `exif_rotated`, `mislabelled`, …"""
+        return notes(self.info.shards)
+
+    @cached_property
+    def labels(self) -> Any:
+        """All labels, (rows,), where they are numbers."""
+        values = self._reader.values("label")
+        values.setflags(write=False)
+        return values
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Any:
+        """(image, label) of one row; negative indices count from the end."""
+        return self._items(*self.fetch(self._rows([index])))[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
+        """Rows of a batch, as torch's DataLoader asks for them; fetched in one go."""
+        return self._items(*self.fetch(self._rows(indices), self._worker_memory(len(indices))))
+
+    def batch(self, indices: Sequence[int] | Index, out: torch.Tensor | None = None) -> Any:
+        """(images, labels) of some rows.
+
+        Images of one size are one tensor (n, channels, height, width), in memory as they are stored, otherwise a list.
+        `out`, contiguous and of the stored dtype and at least n rows of the stored shape, takes them.
+        """
+        import torch
+
+        rows = self._rows(indices)
+        flat = None if out is None else out[: len(rows)].view(torch.uint8).view(len(rows), -1)
+        return self.collated(rows, flat)
+
+    def collated(self, rows: Index, flat: torch.Tensor | None = None) -> Any:
+        """As `batch`, of rows known to be in range, into `flat`, uint8 (n, bytes of an image)."""
+        images, labels = self.fetch(rows, flat)
+        if self.transform is None and self.target_transform is None:
+            return (images,) if labels is None else (images, labels)
+        return collate(self._items(images, labels))
+
+    def fetch(self, rows: Index, flat: torch.Tensor | None = None) -> tuple[Any, Any]:
+        """Images and labels, without transforms, of rows known to be in range."""
+        import torch
+
+        if self._image.ragged:
+            images: Any = [dressed(decode(p, self._image.mode)) for p in self._reader.pieces("image", rows)]
+        else:
+            if flat is None:
+                flat = torch.empty((len(rows), self._image.nbytes), dtype=torch.uint8)
+            self._reader.gather("image", rows, flat)
+            images = dressed(flat, self._image)
+        return images, self._fetch_labels(rows)
+
+    @property
+    def image_bytes(self) -> int | None:
+        """Bytes of an image, where all have one size and are handed over as they are stored."""
+        return None if self._image.ragged or self.transform else self._image.nbytes
+
+    def raw(self, index: int, field: str = "image") -> memoryview:
+        """The stored bytes of one row of a field of variable size, uncopied: the image file itself."""
+        return self._reader.pieces(field, self._rows([index]))[0]
+
+    def raw_batch(self, indices: Sequence[int] | Index, field: str = "image") -> Sequence[memoryview]:
+        """As `raw`, of several rows."""
+        return self._reader.pieces(field, self._rows(indices))
+
+    def column(self, field: str, indices: Sequence[int] | Index) -> Any:
+        """Rows of a field as they are stored: an array (n, *shape), or bytes for fields of variable size."""
+        rows = self._rows(indices)
+        found = self.info.field(field)
+        if found.ragged:
+            return [bytes(piece) for piece in self._reader.pieces(field, rows)]
+        import torch
+
+        out = torch.empty((len(rows), found.nbytes), dtype=torch.uint8)
+        self._reader.gather(field, rows, out)
+        return out.numpy().view(found.dtype).reshape(len(rows), *found.shape)
+
+    def name(self, index: int) -> str:
+        """What the source calls a row: its path in a folder; its number where it has no name."""
+        if any(field.name == "name" for field in self.fields):
+            return bytes(self.raw(index, "name")).decode()
+        return f"row {range(self._length)[index]}"
+
+    def block_rows(self) -> int | None:
+        """Rows that are decoded together, in formats that have such; block shuffling keeps them together."""
+        return self._reader.block_rows()
+
+    def loader(self, batch_size: int, **settings: Any) -> Loader:
+        """Batches of (images, labels), fetched ahead by threads; see `imgassets.loader.Loader`."""
+        from imgassets.loader import Loader
+
+        return Loader(self, batch_size, **settings)
+
+    def verify(self) -> None:
+        """Read every byte again and compare checksums.
+
+        Raises:
+            StoreError: a file is damaged; names it.
+        """
+        for shard in self.info.shards:
+            for record in shard.files:
+                if not record.xxh3_128:
+                    raise StoreError(f"{self.path} has no checksums to verify: convert it again.")
+                found = self._checksum(record.name)
+                if found != record.xxh3_128:
+                    raise StoreError(
+                        f"{self.path}/{record.name} is damaged: its XXH3-128 is {found}, {NAME} says "
+                        f"{record.xxh3_128}; rebuild the store."
+                    )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "identity": self._identity,
+            "transform": self.transform,
+            "target_transform": self.target_transform,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["path"], state["transform"], state["target_transform"])  # type: ignore[misc]
+        if self._identity != state["identity"]:
+            raise StoreError(f"{self.path} was written again after it had been opened: open it anew.")
+
+    def __repr__(self) -> str:
+        return f"open_store({self.path!r}): {self._length} rows, {self.info.format}"
+
+    def _read_info(self) -> StoreInfo:
+        try:
+            with self._files().open(NAME) as file:
+                return StoreInfo.parse(file.read(), f"{self.path}/{NAME}")
+        except FileNotFoundError:
+            if not self._remote and (info := guide.find(Path(self.path))):
+                return info
+            raise MissingUpstream(f"{self.path} is no image store (it has no {NAME}): materialize it first.") from None
+
+    def _files(self) -> Files:
+        return RemoteFiles(self.path) if self._remote else LocalFiles(Path(self.path))
+
+    def _open(self) -> Reader:
+        records = [record for shard in self.info.shards for record in shard.files]
+        sizes = [record.bytes for record in records]
+        space: Bytes
+        if self._remote:
+            space = Remote(self.path, [record.name for record in records], sizes)
+        else:
+            space = Mapped([Path(self.path) / record.name for record in records], sizes)
+        return Reader(self.info, format_of(self.info.format), self._files(), space)
+
+    def _checksum(self, name: str) -> str:
+        if not self._remote:
+            return xxh3_128(Path(self.path) / name)
+        digest = xxhash.xxh3_128()
+        with self._files().open(name) as file:
+            while data := file.read(1 << 20):
+                digest.update(data)
+        return digest.hexdigest()
+
+    def _rows(self, indices: Sequence[int] | Index) -> Index:
+        rows = np.asarray(indices, dtype=np.int64)
+        if rows.size and (rows.min() < -self._length or rows.max() >= self._length):
+            raise IndexError(f"index {rows.min()}..{rows.max()} is out of range for {self._length} rows")
+        return np.where(rows < 0, rows + self._length, rows) if rows.size and rows.min() < 0 else rows
+
+    def _fetch_labels(self, rows: Index) -> Any:
+        import torch
+
+        label = self._label
+        if label is None:
+            return None
+        if label.scalar:
+            return torch.from_numpy(self.labels[rows])
+        if label.ragged:
+            return [torch.from_numpy(decode_label(piece)) for piece in self._reader.pieces("label", rows)]
+        flat = torch.empty((len(rows), label.nbytes), dtype=torch.uint8)
+        self._reader.gather("label", rows, flat)
+        return typed(flat, label)
+
+    def _items(self, images: Any, labels: Any) -> Sequence[Any]:
+        if labels is not None and self._label is not None and self._label.scalar:
+            labels = labels.tolist()
+        if self.transform is None and self.target_transform is None:
+            return Items(images, labels)
+        items = []
+        for k, image in enumerate(images):
+            item: tuple[Any, ...] = (image if self.transform is None else self.transform(self._picture(image)),)
+            if labels is not None:
+                item += (labels[k] if self.target_transform is None else self.target_transform(_target(labels[k])),)
+            items.append(item)
+        return items
+
+    def _picture(self, image: torch.Tensor) -> Any:
+        mode = self._image.mode or ({1: "L", 3: "RGB", 4: "RGBA"}.get(image.shape[0], "") if image.ndim == 3 else "")
+        if not mode:
+            raise StoreError(f"{self.path} has images of {image.shape} {image.dtype}, which Pillow has no mode for.")
+        return to_image(image.permute(1, 2, 0).numpy(), mode)
+
+    def _worker_memory(self, rows: int) -> torch.Tensor | None:
+        """In a DataLoader's worker, memory that the parent process sees: the batch is not copied on its way."""
+        import torch
+        from torch.utils.data import get_worker_info
+
+        if self._image.ragged or get_worker_info() is None:
+            return None
+        nbytes = rows * self._image.nbytes
+        storage = torch.UntypedStorage._new_shared(nbytes)  # type: ignore[no-untyped-call]
+        memory: torch.Tensor = torch.empty(0, dtype=torch.uint8).set_(storage)
+        return memory.view(rows, self._image.nbytes)
+
+
+class Items(Sequence[Any]):
+    """Items of one batch: a sequence for whoever collates them, and the batch as it was fetched for `collate`."""
+
+    def __init__(self, images: Any, labels: Any) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        return (self.images[index],) if self.labels is None else (self.images[index], self.labels[index])
+
+
+def collate(items: Sequence[Any]) -> Any:
+    """A `collate_fn` for torch's DataLoader that hands a fetched batch over without copying it again.
+
+    Items that cannot be stacked stay lists.
+    """
+    import torch
+    from torch.utils.data import default_collate
+
+    if isinstance(items, Items) and not isinstance(items.images, list):
+        labels = torch.tensor(items.labels) if isinstance(items.labels, list) else items.labels
+        return (items.images,) if labels is None else (items.images, labels)
+    columns = [list(column) for column in zip(*items, strict=True)]
+    return tuple(default_collate(column) if _stackable(column) else column for column in columns)
+
+
+def _stackable(column: Sequence[Any]) -> bool:
+    import torch
+
+    if isinstance(column[0], torch.Tensor):
+        return all(value.shape == column[0].shape for value in column)
+    return isinstance(column[0], int | float | np.ndarray)
+
+
+def _target(label: Any) -> Any:
+    """A label for every pixel as a Pillow image, where Pillow has a mode for it; any other as it is."""
+    import torch
+
+    if not isinstance(label, torch.Tensor):
+        return label
+    array = label.numpy()
+    plain = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    mode = LABEL_MODES.get((plain.dtype.str, plain.shape[2:]))
+    return label if mode is None else to_image(plain, mode)
+
+
+def typed(flat: torch.Tensor, field: Field) -> torch.Tensor:
+    """Bytes (n, bytes of a row) as rows of a field, uncopied."""
+    import torch
+
+    dtype = torch.from_numpy(np.empty(0, field.dtype)).dtype
+    return flat.view(dtype).view(len(flat), *field.shape)
+
+
+def dressed(pixels: Any, field: Field | None = None) -> torch.Tensor:
+    """Pixels as tensors with channels first, uncopied: bytes (n, bytes of an image), or one array (H, W, C)."""
+    import torch
+
+    if field is None:
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+    images = typed(pixels, field)
+    if field.layout == "HWC":
+        return images.permute(0, 3, 1, 2)
+    return images[:, None] if field.layout == "HW" else images

@@ -1,0 +1,201 @@
+"""Folders as people have them: order, names, links, and files that are not what they seem."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgassets.errors import BadInput
+from imgassets.pixels import decode
+from imgassets.sources.base import BadSamples
+from imgassets.sources.files import Files, Item
+from imgassets.sources.folder import class_folder, label_folder
+from imgassets.sources.resized import Resized
+from tests.stores.making import dense, encoded, folder, picture, write
+
+
+def reasons(source: Files | Resized) -> dict[str, str]:
+    with pytest.raises(BadSamples) as caught:
+        source.read(range(len(source)))
+    return {source.name(index): reason for index, reason in caught.value.reasons.items()}
+
+
+def test_natural_order_nested_and_unicode(tmp_path: Path) -> None:
+    source = class_folder(folder(tmp_path))
+    assert source.class_to_idx == {"class1": 0, "class2": 1, "class10": 2, "größe 猫": 3}
+    names = [source.name(k) for k in range(len(source))]
+    assert names[:7] == [
+        "class1/a.PNG",
+        "class1/deep/er/img3.jpg",
+        "class1/img0.jpg",
+        "class1/img1.jpg",
+        "class1/img2.jpg",
+        "class1/img4.jpg",
+        "class2/deep/er/img3.jpg",
+    ]
+    assert names[-1] == "größe 猫/img4.jpg"
+    columns = source.read(range(len(source))).columns
+    assert [source.class_to_idx[name.split("/")[0]] for name in names] == list(columns["label"])
+    assert columns["image"][0] == (tmp_path / names[0]).read_bytes()
+
+
+def test_labels_of_a_table(tmp_path: Path) -> None:
+    source = class_folder(folder(tmp_path), class_to_idx={"class1": 7, "class2": 5, "class10": 6, "größe 猫": 999})
+    assert set(source.read(range(len(source))).columns["label"]) == {5, 6, 7, 999}
+    with pytest.raises(BadInput, match="class2"):
+        class_folder(tmp_path, class_to_idx={"class1": 0})
+
+
+def test_hostile_files(tmp_path: Path) -> None:
+    good = encoded(picture(0, 30, 40), quality=90)
+    root = tmp_path / "hostile"
+    write(root / "a" / "good.jpg", good)
+    write(root / "a" / "mislabelled.png", good)
+    write(root / "a" / "empty.jpg", b"")
+    write(root / "a" / "text.jpg", b"no image at all")
+    write(root / "a" / "cut.jpg", good[: len(good) * 2 // 3])
+    write(root / "a" / "cut_header.jpg", good[:100])
+    png = encoded(picture(1, 30, 40), "PNG")
+    write(root / "a" / "cut.png", png[: len(png) // 2])
+    bomb = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))
+    bomb[16:24] = (60000).to_bytes(4, "big") * 2
+    write(root / "a" / "bomb.png", bytes(bomb))
+    jpeg_bomb = bytearray(good)
+    at = jpeg_bomb.index(b"\xff\xc0") + 5
+    jpeg_bomb[at : at + 4] = b"\xff\xff\xff\xff"
+    write(root / "a" / "bomb.jpg", bytes(jpeg_bomb))
+    os.mkfifo(root / "a" / "fifo.jpg")
+    (root / "a" / "dangling.jpg").symlink_to("nowhere")
+    found = reasons(class_folder(root))
+    broken = ["bomb.jpg", "bomb.png", "cut.jpg", "cut.png", "cut_header.jpg", "dangling.jpg", "empty.jpg", "fifo.jpg"]
+    assert set(found) == {f"a/{name}" for name in [*broken, "text.jpg"]}
+    assert found["a/empty.jpg"] == "the file is empty"
+    assert "pixels" in found["a/bomb.jpg"]
+    assert "ordinary" in found["a/fifo.jpg"]
+    source = class_folder(root)
+    notes = source.read([k for k in range(len(source)) if source.name(k) not in found]).notes
+    assert notes == {"mislabelled": 1}
+
+
+def test_what_is_unusual_is_counted(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "cmyk.jpg", encoded(picture(0, 9, 9, "CMYK")))
+    write(tmp_path / "a" / "gray.jpg", encoded(picture(0, 9, 9, "L")))
+    write(tmp_path / "a" / "deep.png", encoded(Image.fromarray(np.full((9, 9), 40000, np.uint16)), "PNG"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write(tmp_path / "a" / "turned.jpg", encoded(picture(0, 9, 9), exif=exif.tobytes()))
+    frames = [picture(k, 9, 9) for k in range(3)]
+    write(tmp_path / "a" / "moving.gif", encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    write(tmp_path / "a" / "glass.png", encoded(picture(0, 9, 9, "RGBA"), "PNG"))
+    source = class_folder(tmp_path)
+    assert source.read(range(len(source))).notes == {
+        "cmyk": 1,
+        "grayscale": 1,
+        "16_bit": 1,
+        "exif_rotated": 1,
+        "animated": 1,
+        "transparent": 1,
+    }
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "x.jpg", encoded(picture(0, 9, 9)))
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "elsewhere")
+    source = class_folder(tmp_path / "root")
+    assert [source.name(k) for k in range(len(source))] == ["a/x.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["Cat/x.jpg", "cat/y.jpg"], "differ only by case"),
+        ([unicodedata.normalize(form, "é") + "/x.jpg" for form in ("NFC", "NFD")], "differ only by case"),
+        (["a/notes.txt"], "no images"),
+        (["a/x.jpg", "b/notes.txt"], "b holds no image"),
+        (["x.jpg"], "no class folders"),
+    ],
+)
+def test_folders_that_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
+    for name in names:
+        write(tmp_path / name, encoded(picture(0, 4, 4)))
+    with pytest.raises(BadInput, match=message):
+        class_folder(tmp_path)
+
+
+def test_an_empty_class_can_be_accepted_and_is_listed(tmp_path: Path) -> None:
+    write(tmp_path / "b" / "x.jpg", encoded(picture(0, 4, 4)))
+    (tmp_path / "a").mkdir()
+    source = class_folder(tmp_path, on_error="skip")
+    assert source.class_to_idx == {"a": 0, "b": 1}
+    assert source.about["empty_classes"] == ["a"]
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is no folder"):
+        class_folder(tmp_path / "nothing")
+
+
+def test_label_images(tmp_path: Path) -> None:
+    images, labels = dense(tmp_path, 4)
+    (labels / "02.png").unlink()
+    source = label_folder(images, labels)
+    assert reasons(source) == {"02.png": "there is no label file for it in labels"}
+    resized = Resized(source, (6, 8))
+    columns = resized.read([0, 1, 3]).columns
+    assert columns["label"].shape == (3, 6, 8)
+    assert resized.fields[1].dtype == "|u1"
+    write(labels / "01.npy", b"")
+    with pytest.raises(BadInput, match="both labels of 01"):
+        label_folder(images, labels)
+
+
+def test_label_shapes_must_fit(tmp_path: Path) -> None:
+    images, labels = dense(tmp_path, 4)
+    write(labels / "01.png", encoded(Image.new("L", (3, 3)), "PNG"))
+    write(labels / "02.png", encoded(picture(0, 14, 15), "PNG"))
+    deep = Image.fromarray(np.full((15, 14), 999, np.uint16))
+    write(labels / "03.png", encoded(deep, "PNG"))
+    found = reasons(Resized(label_folder(images, labels), (6, 8)))
+    assert "(3, 3)" in found["01.png"]
+    assert "(14, 15, 3)" in found["02.png"]
+    assert "999" in found["03.png"]
+
+
+def test_one_size_is_demanded_where_none_is_given(tmp_path: Path) -> None:
+    for k in range(3):
+        write(tmp_path / "a" / f"{k}.png", encoded(picture(k, 9, 9 + (k == 1)), "PNG"))
+    source = Resized(class_folder(tmp_path), None)
+    assert source.fields[0].shape == (9, 9, 3)
+    assert "set a size" in reasons(source)["a/1.png"]
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 5)])
+def test_sizes_of_nothing(tmp_path: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(BadInput, match="height, width"):
+        Resized(class_folder(folder(tmp_path)), size)
+
+
+def test_ranges_of_an_archive(tmp_path: Path) -> None:
+    files = [encoded(picture(k, 8, 9)) for k in range(3)]
+    archive = write(tmp_path / "x.tar", b"#" * 512 + b"".join(files))
+    starts = np.cumsum([512, *map(len, files)])
+    items = [Item(f"{k}.jpg", archive, k, int(starts[k]), len(files[k])) for k in range(3)]
+    items.append(Item("late.jpg", archive, 3, int(starts[3]) - 10, 99))
+    source = Files(items)
+    assert source.read([2, 0]).columns["image"] == [files[2], files[0]]
+    with pytest.raises(BadSamples) as caught:
+        source.read([3])
+    assert "only 10 of 99" in caught.value.reasons[3]
+
+
+def test_non_square(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "x.png", encoded(picture(0, 40, 30), "PNG"))
+    pixels = Resized(class_folder(tmp_path), (40, 30)).read([0]).columns["image"][0]
+    np.testing.assert_array_equal(pixels, decode((tmp_path / "a" / "x.png").read_bytes()))

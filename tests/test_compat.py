@@ -1,0 +1,356 @@
+"""The conversion-library guide's examples, with only their imports changed; its stores, read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py  # noqa: TID253  (only tests load this)
+import numpy as np
+import pyarrow as pa  # noqa: TID253
+import pyarrow.parquet as pq  # noqa: TID253
+import pytest
+import torch  # noqa: TID253
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset  # noqa: TID253
+
+import imgassets
+from imgassets import (
+    ConverterFixedSize,
+    ConverterFlexibleSize,
+    CustomDistributedSampler,
+    DenseIpcConverter,
+    DenseIpcReader,
+    DenseMemmapConverter,
+    DenseMemmapReader,
+    HDF5Converter,
+    HDF5Reader,
+    IpcConverter,
+    IpcReader,
+    MemmapConverter,
+    MemmapReader,
+    ParquetConverter,
+    ParquetReader,
+    ResizeAndConvert,
+    TarConverter,
+    TarReader,
+    distributedConverter,
+    get_number_of_channels,
+    image_to_binary,
+    open_store,
+)
+from imgassets.errors import StoreError
+from tests.stores.making import encoded, folder, picture
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+
+class Digits(Dataset):
+    """A dataset of grayscale pictures."""
+
+    def __init__(self, transform: Callable[[Any], Any] | None = None) -> None:
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return 23
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image = picture(index, 28, 28, "L")
+        return (image if self.transform is None else self.transform(image)), index % 10
+
+
+class Segments(Dataset):
+    """A dataset of pictures with label images of varying size."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        label = np.random.default_rng(index).integers(0, 21, (10 + index, 12)).astype(np.uint8)
+        return picture(index, 10 + index, 12), Image.fromarray(label)
+
+
+def test_the_public_names() -> None:
+    assert sorted(imgassets.__all__) == sorted(set(imgassets.__all__))
+    assert all(hasattr(imgassets, name) for name in imgassets.__all__)
+    assert {"open_store", "convert", "collate", "Store", "worker_init_fn"} <= set(imgassets.__all__)
+    assert imgassets.Hdf5Converter is HDF5Converter
+    assert imgassets.Hdf5Reader is HDF5Reader
+
+
+def test_memmap_of_a_folder(tmp_path: Path) -> None:
+    root = folder(tmp_path / "data")
+    converter = MemmapConverter(
+        input_data=str(root),
+        output_path=str(tmp_path / "out"),
+        images_per_file=10,
+        batch_size=3,
+        num_workers=4,
+        shape=(32, 24),
+        im_mode="RGB",
+    )
+    converter.convert()
+    reader = MemmapReader(dataset_path=str(tmp_path / "out"))
+    assert (reader.len, reader.images_per_file, reader.mode, reader.shape) == (23, 10, "RGB", (32, 24))
+    assert reader.class_to_idx["class10"] == 2
+    dataloader = DataLoader(reader, batch_size=8, num_workers=2, worker_init_fn=MemmapReader.worker_init_fn)
+    assert [images.shape for images, _ in dataloader] == [(8, 3, 32, 24), (8, 3, 32, 24), (7, 3, 32, 24)]
+
+
+@pytest.mark.parametrize("converter", [MemmapConverter, HDF5Converter])
+def test_a_torch_dataset_of_one_size(tmp_path: Path, converter: Any) -> None:
+    converter(
+        input_data=Digits(transform=ResizeAndConvert((32, 40), "RGB")),
+        output_path=str(tmp_path / "out"),
+        images_per_file=1000,
+        batch_size=100,
+        num_workers=4,
+        shape=(32, 40),
+        im_mode="RGB",
+    ).convert()
+    reader = HDF5Reader(dataset_path=str(tmp_path / "out"), transform=np.asarray)
+    wanted, label = Digits(ResizeAndConvert(size=(32, 40), mode="RGB"))[5]
+    np.testing.assert_array_equal(reader[5][0], np.asarray(wanted))
+    assert reader[5][1] == label
+
+
+@pytest.mark.parametrize(
+    ("converter", "reader"),
+    [(ParquetConverter, ParquetReader), (IpcConverter, IpcReader), (TarConverter, TarReader)],
+)
+def test_files_of_any_size(tmp_path: Path, converter: Any, reader: Any) -> None:
+    root = folder(tmp_path / "data")
+    converter(str(root), str(tmp_path / "out"), images_per_file=7, batch_size=5, num_workers=1).convert()
+    found = reader(str(tmp_path / "out"), transform=lambda image: image.size)
+    for k in range(len(found)):
+        assert bytes(found.raw(k)) == (root / found.name(k)).read_bytes()
+    with Image.open(root / found.name(2)) as image:
+        assert found[2][0] == image.size
+    converter(Digits(), str(tmp_path / "digits"), images_per_file=7, batch_size=5, num_workers=1).convert()
+    images = open_store(tmp_path / "digits")
+    np.testing.assert_array_equal(images[3][0][0].numpy(), np.asarray(Digits()[3][0]))
+
+
+def test_dense_labels(tmp_path: Path) -> None:
+    DenseMemmapConverter(
+        Segments(), str(tmp_path / "m"), images_per_file=4, batch_size=2, num_workers=1, shape=(8, 6), im_mode="RGB"
+    ).convert()
+    reader = DenseMemmapReader(
+        dataset_path=str(tmp_path / "m"), transform=lambda x: x.size, target_transform=lambda y: (y.mode, y.size)
+    )
+    assert reader[8] == ((6, 8), ("L", (6, 8)))
+    DenseIpcConverter(Segments(), str(tmp_path / "i"), images_per_file=4, batch_size=2, num_workers=1).convert()
+    plain = DenseIpcReader(dataset_path=str(tmp_path / "i"), transform=None, target_transform=None)
+    for k in range(9):
+        np.testing.assert_array_equal(plain[k][1].numpy(), np.asarray(Segments()[k][1]))
+        np.testing.assert_array_equal(plain[k][0].permute(1, 2, 0).numpy(), np.asarray(Segments()[k][0]))
+
+
+def test_distributed_by_slurm_s_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder(tmp_path / "data")
+    arguments: dict[str, Any] = {
+        "input_data": str(root),
+        "images_per_file": 2,
+        "batch_size": 2,
+        "num_workers": 1,
+        "shape": (8, 8),
+        "im_mode": "RGB",
+    }
+    MemmapConverter(output_path=str(tmp_path / "one" / "x"), **arguments).convert()
+    for world in (1, 5):
+        monkeypatch.setattr("imgassets.compat.WAIT", 0.0)
+        for rank in range(world):
+            monkeypatch.setenv("SLURM_PROCID", str(rank))
+            monkeypatch.setenv("SLURM_NTASKS", str(world))
+            converter = MemmapConverter(output_path=str(tmp_path / str(world) / "x"), dist=True, **arguments)
+            assert (converter.rank, converter.num_replicas) == (rank, world)
+            if rank == world - 1:
+                converter.convert()
+            else:
+                with pytest.raises(Exception, match="other ranks"):
+                    converter.convert()
+        files = {p.name: p.read_bytes() for p in (tmp_path / str(world) / "x").iterdir()}
+        assert files == {p.name: p.read_bytes() for p in (tmp_path / "one" / "x").iterdir()}
+
+
+@pytest.mark.parametrize(("rows", "per_file", "world"), [(105, 10, 12), (105, 10, 1), (7, 10, 3), (100, 10, 4)])
+def test_the_sampler_leaves_nothing_out(rows: int, per_file: int, world: int) -> None:
+    samplers = [CustomDistributedSampler(range(rows), per_file, num_replicas=world, rank=r) for r in range(world)]
+    assert [k for sampler in samplers for k in sampler] == list(range(rows))
+    assert sum(map(len, samplers)) == rows
+    assert all(sampler.start_index % per_file == 0 or len(sampler) == 0 for sampler in samplers)
+
+
+@distributedConverter
+class NpzConverter(ConverterFixedSize):
+    """A format of one's own, as the guide shows: arrays that are filled, then saved."""
+
+    @staticmethod
+    def _custom_collate_fn(batch: Any) -> Any:
+        return np.stack([np.array(image) for image, _ in batch]), np.array([label for _, label in batch])
+
+    def _init_arrays(self) -> None:
+        assert self.shape is not None
+        assert self.im_mode is not None
+        shape = (*self.shape, get_number_of_channels(self.im_mode))
+        counts = [self.images_per_file] * self.num_arrays + [self.len_last_array] * (self.len_last_array > 0)
+        self.im_list = [np.zeros((n, *shape), np.uint8) for n in counts]
+        self.labels_list = [np.zeros(n, np.int64) for n in counts]
+
+
+@distributedConverter
+class JsonConverter(ConverterFlexibleSize):
+    """Another one."""
+
+    @staticmethod
+    def _custom_collate_fn(batch: Any) -> Any:
+        return [image_to_binary(image) for image, _ in batch], [label for _, label in batch]
+
+    def _write_data_to_disk(self, images: list[bytes], labels: list[int], file_number: int) -> None:
+        path = os.path.join(self.output_path, "labels", f"labels_{file_number}.json")
+        with open(path, "w") as file:
+            json.dump([[len(image) for image in images], labels], file)
+
+
+def test_formats_of_one_s_own(tmp_path: Path) -> None:
+    root = folder(tmp_path / "data")
+    fixed = NpzConverter(str(root), str(tmp_path / "a"), 10, batch_size=4, num_workers=0, shape=(6, 5), im_mode="RGB")
+    fixed.convert()
+    assert [len(images) for images in fixed.im_list] == [10, 10, 3]
+    wanted = [np.array(image) for image, _ in fixed.input_dataset]
+    np.testing.assert_array_equal(np.concatenate(fixed.im_list), wanted)
+    np.testing.assert_array_equal(np.concatenate(fixed.labels_list), [label for _, label in fixed.input_dataset])
+    JsonConverter(str(root), str(tmp_path / "b"), 10, batch_size=4, num_workers=0).convert()
+    counts = [json.loads((tmp_path / "b" / "labels" / f"labels_{k}.json").read_text()) for k in range(3)]
+    assert [len(labels) for _, labels in counts] == [10, 10, 3]
+
+
+class Guide:
+    """Stores in the layout of the guide's own code."""
+
+    def __init__(self, root: Path, rows: int = 25, per_file: int = 10) -> None:
+        self.root, self.rows = root, rows
+        for name in ("images", "labels", "metadata"):
+            (root / name).mkdir(parents=True)
+        self.pictures = [picture(k, 12, 9) for k in range(rows)]
+        self.labels = np.arange(rows) * 7 % 10
+        self.files = [encoded(image) for image in self.pictures]
+        self.groups = [range(at, min(at + per_file, rows)) for at in range(0, rows, per_file)]
+        self.metadata = {"num_images_per_array": per_file, "len": rows, "len_last_array": 5, "total_num_arrays": 2}
+
+    def done(self, **fixed: Any) -> Path:
+        (self.root / "metadata" / "metadata.json").write_text(json.dumps(self.metadata | fixed))
+        (self.root / "metadata" / "class_to_integer_mapping.json").write_text(json.dumps({"a": 0, "b": 1}))
+        return self.root
+
+    def path(self, name: str, k: int, suffix: str) -> Path:
+        return self.root / name / f"{name}_{k}.{suffix}"
+
+    def pixels(self, group: range) -> np.ndarray:
+        return np.stack([np.asarray(self.pictures[k]) for k in group])
+
+    def memmap(self, dense: bool = False) -> Path:
+        for k, group in enumerate(self.groups):
+            self.pixels(group).tofile(self.path("images", k, "npy"))
+            labels = self.pixels(group) // 2 if dense else self.labels[list(group)]
+            labels.tofile(self.path("labels", k, "npy"))
+        return self.done(mode="RGB", shape=[12, 9])
+
+    def hdf5(self) -> Path:
+        for k, group in enumerate(self.groups):
+            with h5py.File(self.path("images", k, "h5"), "w") as file:
+                file["images"] = self.pixels(group)
+            with h5py.File(self.path("labels", k, "h5"), "w") as file:
+                file["labels"] = self.labels[list(group)]
+        return self.done(mode="RGB", shape=[12, 9])
+
+    def parquet_v1(self) -> Path:
+        for k, group in enumerate(self.groups):
+            pq.write_table(pa.table({"images": [self.files[i] for i in group]}), self.path("images", k, "parquet"))
+            pq.write_table(pa.table({"labels": self.labels[list(group)]}), self.path("labels", k, "parquet"))
+        return self.done()
+
+    def parquet_v2(self) -> Path:
+        for k, group in enumerate(self.groups):
+            images = {str(place): [self.files[i]] for place, i in enumerate(group)}
+            labels = {str(place): [int(self.labels[i])] for place, i in enumerate(group)}
+            pq.write_table(pa.table(images), self.path("images", k, "parquet"))
+            pq.write_table(pa.table(labels), self.path("labels", k, "parquet"))
+        return self.done()
+
+    def ipc(self, dense: bool = False) -> Path:
+        for k, group in enumerate(self.groups):
+            values: dict[str, list[Any]] = {
+                "images": [self.files[i] for i in group],
+                "labels": [self.files[i] if dense else int(self.labels[i]) for i in group],
+            }
+            for name, rows in values.items():
+                batches = [pa.record_batch({"x": [row]}) for row in rows]
+                with pa.ipc.new_file(str(self.path(name, k, "parquet")), batches[0].schema) as writer:
+                    for batch in batches:
+                        writer.write(batch)
+        return self.done()
+
+    def tar(self) -> Path:
+        for k, group in enumerate(self.groups):
+            with tarfile.open(self.path("images", k, "tar"), "w") as file:
+                for place, i in enumerate(group):
+                    info = tarfile.TarInfo(f"image_{place}")
+                    info.size = len(self.files[i])
+                    file.addfile(info, io.BytesIO(self.files[i]))
+            self.path("labels", k, "json").write_text(json.dumps(self.labels[list(group)].tolist()))
+        return self.done()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reader"),
+    [
+        ("memmap", MemmapReader),
+        ("hdf5", HDF5Reader),
+        ("parquet_v1", ParquetReader),
+        ("parquet_v2", ParquetReader),
+        ("ipc", IpcReader),
+        ("tar", TarReader),
+    ],
+)
+def test_the_guide_s_stores(tmp_path: Path, kind: str, reader: Any) -> None:
+    made = Guide(tmp_path / "guide")
+    store = reader(getattr(made, kind)(), transform=np.asarray)
+    assert len(store) == 25
+    assert store.class_to_idx == {"a": 0, "b": 1}
+    for k in np.random.default_rng(0).permutation(25).tolist():
+        image, label = store[k]
+        assert label == made.labels[k]
+        if kind in {"memmap", "hdf5"}:
+            np.testing.assert_array_equal(image, np.asarray(made.pictures[k]))
+        else:
+            assert bytes(store.raw(k)) == made.files[k]
+    batches = list(open_store(tmp_path / "guide").loader(4, shuffle=True))
+    assert sum(len(labels) for _, labels in batches) == 25
+    with pytest.raises(StoreError, match="no checksums"):
+        store.verify()
+
+
+def test_the_guide_s_dense_stores(tmp_path: Path) -> None:
+    made = Guide(tmp_path / "m")
+    reader = DenseMemmapReader(made.memmap(dense=True))
+    np.testing.assert_array_equal(reader[13][1].numpy(), np.asarray(made.pictures[13]) // 2)
+    made = Guide(tmp_path / "i")
+    image, label = DenseIpcReader(made.ipc(dense=True))[13]
+    assert torch.equal(image, label.permute(2, 0, 1))
+
+
+def test_a_guide_store_with_a_file_missing(tmp_path: Path) -> None:
+    path = Guide(tmp_path / "m").memmap()
+    (path / "images" / "images_1.npy").unlink()
+    with pytest.raises(StoreError, match="2 image and 3 label files"):
+        open_store(path)
