@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from imgassets.components.assets import RUN_SIZE, dataset_asset
+from imgassets.components.automation import Automation, automated
 from imgassets.components.ilsvrc_checks import ilsvrc_checks
 from imgassets.components.ilsvrc_stores import ilsvrc_stores
 from imgassets.components.store_assets import StoreFormat, StoreSettings
@@ -87,6 +88,7 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
     verify_md5: Annotated[
         bool, dg.Resolver.default(description="Refuse archives whose MD5 is not the expected one, instead of warning.")
     ] = False
+    automation: Automation = "manual"
 
     @property
     def shard_counts(self) -> dict[str, int]:
@@ -119,7 +121,8 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
         checks = ilsvrc_checks(index, records, self.shard_counts, self.spread)
         splits = list(self.shard_counts)
         stores = ilsvrc_stores(index, splits, self.stores, self.store_settings, self.size, self.source)
-        return dg.Definitions.merge(dg.Definitions([index, records], asset_checks=checks), stores)
+        merged = dg.Definitions.merge(dg.Definitions([index, records], asset_checks=checks), stores)
+        return automated(self.name, merged, self.automation)
 
 
 def _default_shards() -> dict[str, int]:
