@@ -98,29 +98,8 @@ def _proven(prospect: Prospect) -> bool:
     """What a run would find out, and then do nothing."""
     if prospect.verdict is not Verdict.KEEP or prospect.recipe is None:
         return False
-<<<<<<< HEAD
-    return True
-
-
-def _runs(partitions: Sequence[str], every: Sequence[str], size: int) -> Iterator[list[str]]:
-    """Runs of neighbours among `every`, of at most `size`.
-
-    Runs end where they would if all partitions were wanted: an asset whose `size` divides its splits never gets a run
-    of two splits.
-    """
-    wanted, run = set(partitions), list[str]()
-    for place, key in enumerate(every):
-        if run and (key not in wanted or place % size == 0):
-            yield run
-            run = []
-        if key in wanted:
-            run.append(key)
-    if run:
-        yield run
-=======
     artifact = prospect.asset.artifact(prospect.partition)
     return artifact.store.proven(artifact.location, prospect.recipe) is not None
->>>>>>> main
 
 
 def _collect(

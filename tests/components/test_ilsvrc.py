@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -21,11 +22,10 @@ from imgassets.components.ilsvrc_checks import records_sound
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import TFRecordFile, write
+from imgassets.io.graph import Asset
 from imgassets.io.index import IndexIOManager
 from imgassets.io.stores import Hdf5IOManager, IpcIOManager, MemmapIOManager, ParquetIOManager, TarIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
-from imgassets.operations.backfill import _runs
-from imgassets.operations.graph import Asset
 from imgassets.operations.view import view
 from imgassets.resources import Storage
 from imgassets.sample_data import ilsvrc2012
@@ -371,7 +371,8 @@ def test_no_run_of_a_backfill_holds_shards_of_both_splits(train: int) -> None:
     dataset = IlsvrcTars(name="x", shards={"train": train, "validation": 128})
     keys = [key for stems in dataset.stems.values() for key in stems]
     for missing in (keys, keys[3:], keys[train // 2 :], keys[1::2], keys[-129:]):
-        assert all(len({key[0] for key in run}) == 1 for run in _runs(missing, keys, size))
+        asset: Any = SimpleNamespace(keys=lambda _: keys, run_size=size)
+        assert all(len({key[0] for key in run}) == 1 for run in Asset.runs(asset, missing, instance=None))  # type: ignore[arg-type]
     assert run_size({"train": 1024, "validation": 128}) == 128
     assert run_size({"validation": 1009}) == 128
 
@@ -407,8 +408,8 @@ def test_tensorflow_reads_every_record_of_the_guides_folder(finished: Release, t
     if python is None:
         pytest.skip(MISSING)
     manager = TFRecordsIOManager(storage=finished.storage)
-    partitions = dg.StaticPartitionsDefinition(finished.keys)
-    records = Asset(dg.AssetKey(["ilsvrc2012", "tfrecords"]), partitions, 1, manager)
+    (definition,) = [asset for asset in finished.definitions.assets or () if asset.key.path[-1] == "tfrecords"]  # type: ignore[union-attr]
+    records = Asset(definition.key, definition.partitions_def, 1, manager, definition)  # type: ignore[union-attr, arg-type]
     links = view(records, finished.keys, tmp_path / "tf_records")
     assert [link.relative_to(tmp_path / "tf_records").as_posix() for link in links] == finished.keys
     readme = (Path(__file__).parents[2] / "README.md").read_text()

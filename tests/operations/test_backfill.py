@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput
-from imgassets.operations.backfill import _runs
+from imgassets.io.graph import Asset
 from imgassets.operations.graph import definitions, parse_range, select
 from imgassets.sample_data import imagenet64
 
@@ -21,7 +23,8 @@ KEYS = [f"part_{number}" for number in range(30)]
 
 @given(st.sets(st.sampled_from(KEYS)), st.integers(1, 12))
 def test_runs_cover_what_is_wanted_once_in_order_and_nothing_between(wanted: set[str], size: int) -> None:
-    runs = list(_runs(sorted(wanted), KEYS, size))
+    asset: Any = SimpleNamespace(keys=lambda _: KEYS, run_size=size)
+    runs = list(Asset.runs(asset, sorted(wanted), instance=None))  # type: ignore[arg-type]
     assert [key for run in runs for key in run] == [key for key in KEYS if key in wanted]
     for run in runs:
         first, last = KEYS.index(run[0]), KEYS.index(run[-1])
