@@ -7,11 +7,14 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+
 from hypothesis import settings
 
 # how long an example takes is no property of the code on a machine that others use too
 settings.register_profile("imgassets", deadline=None)
 settings.load_profile("imgassets")
+
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 
 
 @pytest.hookimpl(wrapper=True)

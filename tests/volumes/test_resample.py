@@ -153,7 +153,7 @@ def test_result_does_not_depend_on_tiles_or_threads(monkeypatch: pytest.MonkeyPa
         torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_gpu_is_within_the_same_tolerance() -> None:
     data = chest((200, 180, 120))
     recipe, spacing = Preprocessing(), (0.9, 0.77, 1.25)
