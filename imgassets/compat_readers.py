@@ -1,4 +1,4 @@
-"""Readers by the conversion-library guide's names: stores with its arguments and attributes; its own stores open too."""
+"""Readers by the guide's names: stores with its arguments and attributes; stores of its own code open too."""
 
 from __future__ import annotations
 
