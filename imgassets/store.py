@@ -20,6 +20,7 @@ import xxhash
 
 from imgassets.columns import Field
 from imgassets.commit import xxh3_128
+from imgassets.ct_store import CtStore
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.formats import guide
 from imgassets.formats.bytespace import Bytes, LocalFiles, Mapped, Remote, RemoteFiles
@@ -39,17 +40,30 @@ Transform = Callable[[Any], Any]
 
 
 def open_store(
-    path: str | os.PathLike[str], transform: Transform | None = None, target_transform: Transform | None = None
-) -> Store:
+    path: str | os.PathLike[str],
+    transform: Transform | None = None,
+    target_transform: Transform | None = None,
+    *,
+    split: str = "",
+) -> Store | CtStore:
     """Open an image store: a folder, or an fsspec URL such as `s3://bucket/store` or `hf://datasets/name/store`.
 
+    A folder of CT shards opens as a `CtStore`, whose items are (volume, report, labels).
+
     `transform` is given the image as a Pillow image; `target_transform` the label, if it is
-    one for every pixel as a Pillow image too.
+    one for every pixel as a Pillow image too. `split` says which, of a folder of TFRecord shards that holds several.
 
     Raises:
         MissingUpstream: there is no store.
+        BadInput: a folder of TFRecord shards holds several splits, and none was named.
         StoreError: it is damaged, cut short, or of another version.
     """
+    if CtStore.lies_at(path):
+        return CtStore(path, transform, target_transform)
+    from imgassets.record_store import RecordStore, holds_records
+
+    if holds_records(os.fspath(path)):
+        return RecordStore(os.fspath(path), transform, target_transform, split)
     return Store(path, transform, target_transform)
 
 

@@ -18,7 +18,7 @@ from imgassets.io.base import BuildConfig
 from imgassets.io.stores import Stored
 from imgassets.resources import Storage
 from imgassets.sources.base import Source
-from imgassets.store import Store, open_store
+from imgassets.store import Store
 
 StoreFormat = Literal["memmap", "hdf5", "parquet", "ipc", "tar"]
 KINDS: dict[str, set[str]] = {
@@ -177,7 +177,7 @@ def _compare(artifact: Artifact, format_: str, others: Sequence[str]) -> Verdict
             root.manifest(location)
         except MissingUpstream:
             continue
-        difference = first_difference(store, open_store(location.path))
+        difference = first_difference(store, Store(location.path))
         if difference:
             return Verdict(False, {"rows": len(store)}, f"{format_} and {other} differ: {difference}")
         compared.append(other)
