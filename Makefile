@@ -31,7 +31,7 @@ run: .venv
 
 ui: export IMGASSETS_CT_REPO ?= $(or $(wildcard $(RAW)/ct_rate),ibrahimhamamci/CT-RATE)
 ui: .venv
-	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
+	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/dagster_home} $(BIN)/imgassets ui
 
 test: .venv
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -62,7 +62,7 @@ class Store:
         It may be read while the artifact is published anew: the manifest is then that of the version before or of
         the new one. The same holds for every single file that is opened by its path, which is never missing and
         never torn. Several files opened one after the other are of one version if `manifest` says the same before
-        the first and after the last was opened.
+        the first and after the last was opened (and that version was not replaced and brought back in between).
 
         Raises:
             MissingUpstream: there is no such artifact.

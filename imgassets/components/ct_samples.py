@@ -8,7 +8,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ class ShardSource:
 
         torch.set_num_threads(1)  # one volume per worker; threads inside an operation only wait for each other
         shutil.rmtree(work, ignore_errors=True)
-        spare = [np.empty(self.recipe.shape, np.float16) for _ in range(min(self.workers, len(self.rows)) + 1)]
+        with _memory(self.workers):
+            spare = [np.empty(self.recipe.shape, np.float16) for _ in range(min(self.workers, len(self.rows)) + 1)]
         waiting: deque[tuple[Row, Any, Future[Sample | str]]] = deque()
         rows = iter(self.rows)
         with ThreadPoolExecutor(self.workers) as pool:
@@ -76,7 +77,8 @@ class ShardSource:
                     if not waiting:
                         return
                     row, array, result = waiting.popleft()
-                    sample = _result(result, self.workers)
+                    with _memory(self.workers):
+                        sample = result.result()
                     if isinstance(sample, str):
                         self.skipped.append({"key": row.key, "reason": sample})
                     else:
@@ -141,14 +143,17 @@ class _Unusable(Exception):
     """Why a volume cannot become a sample."""
 
 
-def _result(result: Future[Sample | str], workers: int) -> Sample | str:
+@contextmanager
+def _memory(workers: int) -> Iterator[None]:
+    """Turn running out of memory into advice."""
     try:
-        return result.result()
-    except MemoryError as error:
-        raise StoreError(f"Out of memory with {workers} workers: set workers to {max(1, workers // 2)}.") from error
-    except RuntimeError as error:  # what torch raises
-        if "memory" in str(error):
-            raise StoreError(f"Out of memory with {workers} workers: set workers to {max(1, workers // 2)}.") from error
+        yield
+    except (MemoryError, RuntimeError) as error:  # numpy's and torch's
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            advice = (
+                f"Out of memory with {workers} workers: set workers to {max(1, workers // 2)}, or free some memory."
+            )
+            raise StoreError(advice) from error
         raise
 
 

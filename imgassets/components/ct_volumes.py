@@ -13,6 +13,7 @@ from pydantic import Field
 
 from imgassets.commit import Checksums
 from imgassets.components.assets import dataset_asset
+from imgassets.components.automation import Automation, automated
 from imgassets.components.ct_checks import ct_checks
 from imgassets.components.ct_index import IndexSettings, make_index, rows_of, shard_rows
 from imgassets.components.ct_samples import ShardSource, default_workers
@@ -96,6 +97,7 @@ class CtVolumes(dg.Component, dg.Resolvable):
         ),
     ] = "header"
     spacing_source: Annotated[SpacingSource, _text("Whose spacing counts: `csv` (the table's) or `header`.")] = "csv"
+    automation: Automation = "manual"
 
     @property
     def recipe(self) -> Preprocessing:
@@ -122,7 +124,8 @@ class CtVolumes(dg.Component, dg.Resolvable):
             dg.define_asset_job(f"{self.name}_shards", [shards], description="Make shards of the listed volumes."),
             dg.define_asset_job(f"{self.name}_manifest", [manifest], description="Say what the shards hold."),
         ]
-        return dg.Definitions([index, shards, manifest], asset_checks=ct_checks(index, shards, manifest), jobs=jobs)
+        made = dg.Definitions([index, shards, manifest], asset_checks=ct_checks(index, shards, manifest), jobs=jobs)
+        return automated(self.name, made, self.automation)
 
 
 def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
@@ -186,7 +189,7 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
             index = volume_index[split]
             rows = shard_rows(rows_of_split(split), number)
             if not rows:
-                raise BadInput(f"{partition} is no shard of {index.asset}/{split}, which has {_count(index)}.")
+                raise BadInput(f"{partition} is no shard of {index.asset}/{split}: it has {_fact(index, 'shards')}.")
             largest = max(row.file.size for row in rows if row.file)
             workers = config.workers or dataset.workers or default_workers(largest, dataset.recipe.nbytes)
             repository = dataset.open_repository(storage, split)
@@ -295,7 +298,3 @@ def _rows(index: Artifact) -> list[Volume]:
 
 def _fact(index: Artifact, name: str) -> Any:
     return index.manifest.facts[name]
-
-
-def _count(index: Artifact) -> str:
-    return f"{_fact(index, 'shards')} shards"

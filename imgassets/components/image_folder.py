@@ -8,6 +8,7 @@ import dagster as dg
 import xxhash
 
 from imgassets.classes import imagenet_classes
+from imgassets.components.automation import Automation, automated
 from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
 from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifacts
@@ -65,6 +66,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
     settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
         default_factory=StoreSettings
     )
+    automation: Automation = "manual"
 
     def __post_init__(self) -> None:
         if self.root is not None and self.splits is not None:
@@ -81,7 +83,8 @@ class ImageFolder(dg.Component, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per format."""
-        return store_assets(self.name, list(self.folders), self.stores, self.settings, self._feed)
+        made = store_assets(self.name, list(self.folders), self.stores, self.settings, self._feed)
+        return automated(self.name, made, self.automation)
 
     def _feed(self, split: str, storage: Storage, artifacts: Artifacts) -> Feed:
         files = self._files(split, storage.raw_root)

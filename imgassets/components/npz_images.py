@@ -10,7 +10,9 @@ from pydantic import Field
 
 from imgassets.classes import imagenet_classes
 from imgassets.components.assets import dataset_asset, fan_in
+from imgassets.components.automation import Automation, automated
 from imgassets.components.npz_checks import npz_checks
+from imgassets.components.npz_estimates import arrays_estimate, index_estimate, sample_estimate
 from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.arrays import ImageRows, LabelledImages
@@ -64,6 +66,7 @@ class NpzImages(dg.Component, dg.Resolvable):
     binary_block: Annotated[
         bool, dg.Resolver.default(description="Also write CSV samples in SystemDS's binary-block format.")
     ] = False
+    automation: Automation = "manual"
     stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Image stores to make of each split.")] = (
         field(default_factory=lambda: ["memmap", "hdf5", "parquet", "ipc", "tar"])
     )
@@ -121,7 +124,7 @@ class NpzImages(dg.Component, dg.Resolvable):
             )
         ]
         own = dg.Definitions([index, arrays, sample], asset_checks=npz_checks(index, arrays, sample), jobs=jobs)
-        return dg.Definitions.merge(own, _stores(self, arrays))
+        return automated(self.name, dg.Definitions.merge(own, _stores(self, arrays)), self.automation)
 
 
 def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
@@ -146,6 +149,7 @@ def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
                 lambda: _index(dataset, batch, first, progress),
                 inputs=storage.raw_checksums(batch.path),
                 config={"resolution": dataset.resolution, "first_row": first},
+                estimate=lambda: index_estimate(batch),
             )
 
         return Builds(build, force=config.force)
@@ -170,7 +174,11 @@ def _arrays(dataset: NpzImages) -> dg.AssetsDefinition:
             batch, _ = _open(dataset, storage, key)
             raw = storage.raw_checksums(batch.path)
             _refuse_stale(npz_index[key], raw)
-            return Build(lambda: _labelled_images(batch), inputs=raw | npz_index[key].as_input)
+            return Build(
+                lambda: _labelled_images(batch),
+                inputs=raw | npz_index[key].as_input,
+                estimate=lambda: arrays_estimate(batch),
+            )
 
         return Builds(build, force=config.force)
 
@@ -204,6 +212,7 @@ def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
                 lambda: _csv_content(parts, split, gib, seed, binary),
                 inputs=_inputs(parts),
                 config={"csv_size_gb": float(gib), "seed": seed, "binary_block": binary},
+                estimate=lambda: sample_estimate(parts, 3 * dataset.resolution**2, gib, binary),
             )
 
         return Builds(build, force=config.force)

@@ -12,6 +12,20 @@ from imgassets.errors import MissingUpstream
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What making a partition costs, told beforehand from headers."""
+
+    write: int
+    """Bytes of its files."""
+    rows: int | None = None
+    """Samples in it: the manifest's fact of that name."""
+    read: int | None = None
+    """Bytes read; None: all of the inputs."""
+    memory: int | None = None
+    """Peak bytes of memory beyond what the process has anyway."""
+
+
+@dataclass(frozen=True)
 class Build:
     """How one partition is made: what decides its bytes, and its content, asked for only if needed."""
 
@@ -20,6 +34,8 @@ class Build:
     """Checksum by name of everything that is read."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Settings that change the bytes, as JSON values."""
+    estimate: Callable[[], Estimate] | None = None
+    """What it costs, if that can be told without making it; reads headers at most."""
 
 
 @dataclass(frozen=True)

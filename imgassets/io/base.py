@@ -1,5 +1,6 @@
 """The IO manager every format shares: one partition or many, in order, each committed as it is finished."""
 
+import resource
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -7,6 +8,8 @@ from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import dagster as dg
+import xxhash
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
 from imgassets.commit import Commit, Location, Manifest, Recipe, Stage, Written
@@ -92,6 +95,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         if failed:
             _record_finished(context, finished)
             raise _failure(context.asset_key.to_user_string(), failed, len(keys))
+        context.step_context.set_data_version(context.asset_key, _version(finished))
         for key, metadata in finished.items():
             context.step_context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
 
@@ -132,10 +136,22 @@ def _ordered(definition: dg.PartitionsDefinition[Any], keys: Iterable[str], inst
     return [key for key in definition.get_partition_keys(dynamic_partitions_store=instance) if key in wanted]
 
 
+def _version(finished: Mapping[str, Metadata]) -> dg.DataVersion:
+    """What Dagster tells by whether what is made from a partition is out of date: its checksum.
+
+    Dagster has one data version for all partitions of a run; of several it is made from all their checksums.
+    """
+    checksums = [str(metadata["checksum"]) for metadata in finished.values()]
+    if len(checksums) == 1:
+        return dg.DataVersion(checksums[0])
+    return dg.DataVersion(xxhash.xxh3_128_hexdigest(" ".join(checksums).encode()))
+
+
 def _record_finished(context: dg.OutputContext, finished: Mapping[str, Metadata]) -> None:
     """Dagster records no partition of a run that fails; what is committed is recorded here."""
     for key, metadata in finished.items():
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata))
+        tags = {DATA_VERSION_TAG: _version({key: metadata}).value}
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
 
 
 def _failure(asset: str, failed: Mapping[str, ImgassetsError], total: int) -> dg.Failure:
@@ -159,6 +175,8 @@ def _metadata(commit: Commit, seconds: float) -> Metadata:
         "checksum": manifest.checksum,
         "state": "built" if commit.fresh else "unchanged, skipped",
         "seconds": round(seconds, 3),
+        # of the process, which grows but never shrinks
+        "peak_memory_MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
     }
     if commit.fresh:
         metadata["MB/s"] = round(manifest.total_bytes / 1e6 / max(seconds, 1e-6), 1)

@@ -12,7 +12,7 @@ from imgassets.formats import hdf5, ipc, memmap, parquet, tar
 from imgassets.formats.storing import StorePlan, write_store
 from imgassets.io.base import ArtifactIOManager, Metadata
 from imgassets.sources.base import Source
-from imgassets.store import Store, open_store
+from imgassets.store import Store
 
 SHOWN = 72
 
@@ -34,7 +34,7 @@ class StoreIOManager(ArtifactIOManager):
 
     def open(self, location: Location) -> Store:
         """The store as a torch dataset."""
-        return open_store(location.path)
+        return Store(location.path)
 
     def describe(self, location: Location, manifest: Manifest) -> Metadata:
         """A contact sheet of images spread over the store, and images per class."""

@@ -1,14 +1,16 @@
 """Many partitions in few runs, in this process: what Dagster's own command line refuses for multi-run assets."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
-from imgassets.errors import BadInput, ImgassetsError
+from imgassets.errors import BadInput
 from imgassets.io.base import on_partition
-from imgassets.operations.graph import Asset, definitions
+from imgassets.io.graph import Asset, run_tags
+from imgassets.io.prospects import Prospect, Prospects, Verdict
+from imgassets.operations.graph import definitions, graph
 
 
 @dataclass
@@ -35,7 +37,8 @@ def backfill(
 ) -> Outcome:
     """Materialize `partitions` of an asset in as few runs as its backfill policy allows, recorded in `instance`.
 
-    A run covers neighbours only, as Dagster's ranges do. A partition that fails keeps no other from being made.
+    What is recorded and proven to be unchanged needs no run. A run covers neighbours only, as
+    Dagster's ranges do. A partition that fails keeps no other from being made.
 
     Args:
         config: run configuration of the asset, e.g. `{"force": True}`.
@@ -51,16 +54,20 @@ def backfill(
         "loggers": {"console": {"config": {"log_level": log_level}}},
         "ops": {"__".join(asset.key.path): {"config": dict(config or {})}},
     }
+    outcome.unchanged = _unchanged(asset, partitions, instance, config or {})
+    for key in outcome.unchanged:
+        if observe:
+            observe(key)
+    skipped = set(outcome.unchanged)
     token = on_partition.set(observe)
     try:
-        for run in _runs(partitions, asset.keys(instance), asset.run_size):
-            tags = {"dagster/asset_partition_range_start": run[0], "dagster/asset_partition_range_end": run[-1]}
+        for run in asset.runs([key for key in partitions if key not in skipped], instance):
             result = job.execute_in_process(
                 run_config=run_config,
                 instance=instance,
                 asset_selection=[asset.key],
                 partition_key=run[0] if len(run) == 1 else None,
-                tags=tags if len(run) > 1 else None,
+                tags=run_tags(run) if len(run) > 1 else None,
                 raise_on_error=False,
             )
             _collect(outcome, run, result, instance)
@@ -71,37 +78,28 @@ def backfill(
     return outcome
 
 
-def missing(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
-    """Partitions that are not in the store, or that Dagster has no record of."""
-    recorded = instance.get_materialized_partitions(asset.key)
-    return [key for key in asset.keys(instance) if key not in recorded or not _exists(asset, key)]
-
-
 def accepts(asset: Asset, config: Mapping[str, Any]) -> bool:
     """Whether the asset's run configuration has all of these settings."""
-    schema: Any = definitions().resolve_assets_def(asset.key).op.config_schema.as_field().config_type
-    return set(config) <= set(schema.fields)
+    schema: Any = asset.definition.op.config_schema.as_field().config_type
+    return set(config) <= set(getattr(schema, "fields", ()))
 
 
-def _exists(asset: Asset, partition: str) -> bool:
-    try:
-        asset.artifact(partition).manifest  # noqa: B018
-    except ImgassetsError:
+def _unchanged(
+    asset: Asset, partitions: Sequence[str], instance: dg.DagsterInstance, config: Mapping[str, Any]
+) -> list[str]:
+    if config.get("force"):
+        return []
+    recorded = instance.get_materialized_partitions(asset.key)
+    prospects = Prospects(graph(), instance, config={asset.key: config})
+    return [key for key in partitions if key in recorded and _proven(prospects.of(asset, key))]
+
+
+def _proven(prospect: Prospect) -> bool:
+    """What a run would find out, and then do nothing."""
+    if prospect.verdict is not Verdict.KEEP or prospect.recipe is None:
         return False
-    return True
-
-
-def _runs(partitions: Sequence[str], every: Sequence[str], size: int) -> Iterator[list[str]]:
-    """Runs of neighbours among `every`, of at most `size`."""
-    wanted, run = set(partitions), list[str]()
-    for key in every:
-        if run and (key not in wanted or len(run) == size):
-            yield run
-            run = []
-        if key in wanted:
-            run.append(key)
-    if run:
-        yield run
+    artifact = prospect.asset.artifact(prospect.partition)
+    return artifact.store.proven(artifact.location, prospect.recipe) is not None
 
 
 def _collect(

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import dagster as dg
 
 from imgassets.errors import BadInput
-from imgassets.io.artifacts import Artifact
-from imgassets.io.base import ArtifactIOManager
+from imgassets.io.graph import Asset, Graph
+
+__all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select"]
 
 
 @cache
@@ -21,28 +20,11 @@ def definitions() -> dg.Definitions:
     return defs()
 
 
-@dataclass(frozen=True)
-class Asset:
-    """One asset of the graph."""
-
-    key: dg.AssetKey
-    partitions: dg.PartitionsDefinition[Any]
-    run_size: int
-    """Most partitions in one run."""
-    io_manager: ArtifactIOManager
-
-    @property
-    def name(self) -> str:
-        """The key as people write it, e.g. `imagenet64/arrays`."""
-        return self.key.to_user_string()
-
-    def keys(self, instance: dg.DagsterInstance) -> list[str]:
-        """All partitions, in order."""
-        return list(self.partitions.get_partition_keys(dynamic_partitions_store=instance))
-
-    def artifact(self, partition: str) -> Artifact:
-        """One partition, whether it exists or not."""
-        return self.io_manager.artifact(self.key, partition)
+@cache
+def graph() -> Graph:
+    """Its partitioned artifacts."""
+    loaded = definitions()
+    return Graph.of(loaded.get_repository_def(), loaded.resources or {})
 
 
 def select(selection: str) -> list[Asset]:
@@ -54,15 +36,13 @@ def select(selection: str) -> list[Asset]:
         BadInput: the selection is malformed, or selects nothing.
     """
     loaded = definitions()
-    graph = loaded.resolve_asset_graph()
     try:
-        keys = dg.AssetSelection.from_string(_quoted(selection)).resolve(graph)
+        keys = dg.AssetSelection.from_string(_quoted(selection)).resolve(loaded.resolve_asset_graph())
     except Exception as error:
         raise BadInput(f"{selection!r} selects nothing ({error}): name an asset, e.g. {_names(loaded)}.") from error
     if not keys:
         raise BadInput(f"{selection!r} selects nothing: there are {_names(loaded)}.")
-    ordered = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level) if key in keys]
-    return [_asset(loaded, key) for key in ordered]
+    return [asset for key, asset in graph().assets.items() if key in keys]
 
 
 def select_one(selection: str) -> Asset:
@@ -94,15 +74,6 @@ def parse_range(text: str, keys: Sequence[str]) -> list[str]:
     if stop < start:
         raise BadInput(f"{last} comes before {first}: write {last}..{first}.")
     return list(keys[start : stop + 1])
-
-
-def _asset(loaded: dg.Definitions, key: dg.AssetKey) -> Asset:
-    definition = loaded.resolve_assets_def(key)
-    assert definition.partitions_def is not None, f"{key} has no partitions"
-    policy = definition.backfill_policy
-    run_size = (policy.max_partitions_per_run if policy else 1) or 1_000_000
-    manager = (loaded.resources or {})[definition.get_io_manager_key_for_asset_key(key)]
-    return Asset(key, definition.partitions_def, run_size, manager)
 
 
 def _quoted(selection: str) -> str:

@@ -294,9 +294,12 @@ def reading(folder: Path, samples: int = 4) -> None:
 
 def training_step(folder: Path) -> None:
     """The guide's headline: one training step's input from a raw volume and from a preprocessed one."""
+    import torch
+
     from imgassets.formats import ct_split
 
     shape, spacing = VOLUMES["512x512x300"]
+    torch.set_num_threads(1)
     (folder / "raw.nii.gz").write_bytes(volume_bytes(shape, spacing))
     split = ct_split.CtSplit(folder)
     rows = {

@@ -343,7 +343,7 @@ def test_damaged_volumes_are_left_out_with_their_reason(tmp_path: Path) -> None:
     reasons = {entry["key"]: entry["reason"] for entry in split.manifest["skipped"]}
     assert split.study_ids == list(keys[3:])
     assert "unreadable" in reasons[keys[0]]
-    assert "first number is not 348" in reasons[keys[1]]
+    assert "not NIfTI" in reasons[keys[1]]
     assert "implausible" in reasons[keys[2]]
     (note,) = split.manifest["noted"]
     assert note["key"] == keys[3]

@@ -22,16 +22,25 @@ from imgassets.errors import BadInput, StoreError
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import TFRecordFile, write
 from imgassets.io.index import IndexIOManager
+from imgassets.io.stores import Hdf5IOManager, IpcIOManager, MemmapIOManager, ParquetIOManager, TarIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.resources import Storage
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc
 from imgassets.sources.sharding import chunk, shuffled
+from imgassets.store import open_store
 from tests.pictures import jpeg
 from tests.tars import tar
 from tests.tensorflow_python import MISSING, tensorflow_python
 
 SHARDS = {"train": 8, "validation": 4}
+STORES = {
+    "memmap": MemmapIOManager,
+    "hdf5": Hdf5IOManager,
+    "parquet": ParquetIOManager,
+    "ipc": IpcIOManager,
+    "tar": TarIOManager,
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +67,7 @@ class Release:
             "storage": self.storage,
             "index_io": IndexIOManager(storage=self.storage),
             "tfrecords_io": TFRecordsIOManager(storage=self.storage),
+            **{f"{name}_io": manager(storage=self.storage) for name, manager in STORES.items()},
         }
         context: Any = None  # what is built does not depend on where the YAML lies
         self.definitions = dg.Definitions.merge(self.dataset.build_defs(context), dg.Definitions(resources=resources))
@@ -203,6 +213,48 @@ def test_one_shard_alone(finished: Release, raw: Path, tmp_path: Path, instance:
     assert once.metadata["missing_shards"].value == 11
 
 
+@pytest.mark.parametrize("size", [None, (20, 30)])
+def test_stores_hold_the_images_of_the_index(
+    finished: Release, raw: Path, tmp_path: Path, instance: dg.DagsterInstance, size: tuple[int, int] | None
+) -> None:
+    release = Release(raw, tmp_path, instance, size=size)
+    release.index()
+    records = open_store(finished.folder, split="validation")
+    names = [records.name(i) for i in range(len(records))]
+    for name in STORES:
+        result = release.run(f"{name}_store", "validation")
+        assert result.success
+        store = open_store(Path(release.storage.store) / "ilsvrc2012" / f"{name}_store" / "validation")
+        assert [store.name(i) for i in range(len(store))] == names
+        assert store.labels.tolist() == records.labels.tolist()
+        assert store.class_to_idx == records.class_to_idx
+        if size is None:  # the archive's own bytes, where the records' were not converted
+            assert sum(bytes(store.raw(i)) == bytes(records.raw(i)) for i in range(len(store))) == len(store) - 2
+        else:
+            assert tuple(store[0][0].shape) == (3, 20, 30)
+    assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
+
+
+def test_a_store_of_another_archive_than_the_index_is_refused(
+    raw: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    mine = copied(raw, tmp_path)
+    release = Release(tmp_path / "raw", tmp_path, instance)
+    release.index()
+    with (mine / ilsvrc.ARCHIVES["validation"].file).open("ab") as archive:
+        archive.write(bytes(512))
+    text = failure(release.run("memmap_store", "validation"))
+    assert "is not the archive that ilsvrc2012/tar_index/validation was made from" in text
+
+
+def copied(raw: Path, tmp_path: Path) -> Path:
+    mine = tmp_path / "raw" / "ilsvrc2012"
+    mine.mkdir(parents=True)
+    for file in (raw / "ilsvrc2012").iterdir():
+        (mine / file.name).write_bytes(file.read_bytes())
+    return mine
+
+
 def test_a_shard_without_its_index_says_what_to_do(raw: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:
     text = failure(Release(raw, tmp_path, instance).run("tfrecords", "train-00000-of-00008"))
     assert "ilsvrc2012/tar_index has no partition train yet" in text
@@ -259,10 +311,7 @@ def test_a_flipped_bit_turns_the_check_red(finished: Release, tmp_path: Path) ->
 
 
 def test_a_changed_archive_is_noticed(raw: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    mine = tmp_path / "raw" / "ilsvrc2012"
-    mine.mkdir(parents=True)
-    for file in (raw / "ilsvrc2012").iterdir():
-        (mine / file.name).write_bytes(file.read_bytes())
+    mine = copied(raw, tmp_path)
     release = Release(tmp_path / "raw", tmp_path, instance, splits=["validation"], shards={"validation": 2})
     release.index()
     archive = mine / ilsvrc.ARCHIVES["validation"].file

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -69,18 +68,25 @@ class Dagster:
 
 
 @contextmanager
-def dagster(home: Path, raw: Path) -> Iterator[Dagster]:
-    """Start webserver and daemon as `make ui` does, and end both with everything they started."""
+def dagster(
+    home: Path, raw: Path, workspace: Path = CHECKOUT / "workspace.yaml", monitoring: int = 120
+) -> Iterator[Dagster]:
+    """Start webserver and daemon as `make ui` does, and end both with everything they started.
+
+    The daemon looks for runs whose process has died every `monitoring` seconds.
+    """
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(CHECKOUT / "dagster_home" / "dagster.yaml", home)
+    settings = (CHECKOUT / "dagster_home" / "dagster.yaml").read_text(encoding="utf-8")
+    poll = f"run_monitoring:\n  poll_interval_seconds: {monitoring}\n"
+    (home / "dagster.yaml").write_text(settings.replace("run_monitoring:\n", poll), encoding="utf-8")
     with dg.DagsterInstance.from_config(str(home)):
         pass  # two processes that both make the databases get into each other's way; `dagster dev` does this too
     environment = environment_of(home, raw)
     port = _free_port()
-    workspace = ["-w", str(CHECKOUT / "workspace.yaml")]
+    where = ["-w", str(workspace)]
     commands = {
-        "webserver": ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *workspace],
-        "daemon": ["-c", DAEMON, "run", *workspace],
+        "webserver": ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *where],
+        "daemon": ["-c", DAEMON, "run", *where],
     }
     with ExitStack() as stack:
         processes = [

@@ -20,46 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput, MissingUpstream, StoreError
-from imgassets.formats.ct_shard import Sample, Shard, header, records_of, scan, write_shard
-from imgassets.formats.ct_split import CtSplit, decoders, dump, map_volume, read_text, shard_name, split_manifest
-
-SHAPE = (6, 5, 4)
-REPORTS = ("No pathology: café, ≤5 mm, µ.", "", "x" * 511, "y" * 512, "z" * 513)
-
-
-def sample(number: int, shape: tuple[int, ...] = SHAPE) -> Sample:
-    array = np.random.default_rng(number).uniform(-1, 1, shape).astype(np.float16)
-    labels = tuple(int(bit) for bit in np.random.default_rng(number).integers(0, 2, 18))
-    digest = hashlib.sha256(array.data).hexdigest()
-    return Sample(f"train_{number}_a_1", array, REPORTS[number % 5], labels, (512, 512, 300), (0.7, 0.7, 1.0), digest)
-
-
-def shard_bytes(samples: list[Sample]) -> tuple[bytes, Shard]:
-    sink = io.BytesIO()
-    shard = write_shard(sink, samples)
-    return sink.getvalue(), shard
+from imgassets.formats.ct_shard import Sample, header, records_of, scan, write_shard
+from imgassets.formats.ct_split import CtSplit, decoders, map_volume, read_text
+from tests.formats.ct_making import REPORTS, SHAPE, sample, shard_bytes, write_split
 
 
 @pytest.fixture
 def split(tmp_path: Path) -> Path:
-    shards = []
-    for index, numbers in enumerate(([0, 1, 2], [3, 4])):
-        data, shard = shard_bytes([sample(n) for n in numbers])
-        (tmp_path / shard_name(index)).write_bytes(data)
-        shards.append(shard)
-    document = split_manifest(
-        "train",
-        shards,
-        skipped=[{"key": "train_9_a_1", "reason": "blank"}],
-        noted=[],
-        class_names=[f"c{i}" for i in range(18)],
-        shape=SHAPE,
-        samples_per_shard=3,
-        preprocessing={},
-        revision="0" * 40,
-    )
-    (tmp_path / "manifest.json").write_bytes(dump(document))
-    return tmp_path
+    return write_split(tmp_path)
 
 
 @given(st.lists(st.integers(0, 999), unique=True, max_size=7), st.tuples(*[st.integers(1, 9)] * 3))

@@ -1,0 +1,45 @@
+"""imgassets: what Dagster's own command line lacks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from imgassets.cli import care, ct, look, make, serve
+from imgassets.errors import ImgassetsError
+
+
+class _Group(click.Group):
+    """Errors of ours are one line for a person; every other is a traceback for us."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImgassetsError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="imgassets")
+def main() -> None:
+    """From raw image and CT archives to training-ready files.
+
+    \b
+    imgassets sample-data                             small raw inputs to try everything on
+    imgassets plan '*'                                what a backfill would do, and what it would cost
+    imgassets backfill '*' --missing                  make all that is not there yet
+    imgassets status                                  how far everything is
+    imgassets ui                                      the graph in the browser
+
+    SELECTION is Dagster's: 'imagenet64/arrays', '+imagenet64/csv_sample' with all it is made from, 'group:imagenet64',
+    '*'. Exit codes: 0 all is well, 1 something failed or was found, 2 the command was not understood.
+    """
+    from imgassets.resources import dagster_home
+
+    os.environ.setdefault("DAGSTER_HOME", str(dagster_home().absolute()))
+
+
+for _command in (*make.COMMANDS, *look.COMMANDS, *care.COMMANDS, *ct.COMMANDS, *serve.COMMANDS):
+    main.add_command(_command)

@@ -1,0 +1,127 @@
+"""Commands that look after the store."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from imgassets.cli.common import as_json, emit, partitions_option, size, table, wanted
+
+
+@click.command()
+@click.argument("selection", default="*")
+@partitions_option
+@click.option("--checksums-only", is_flag=True, help="Leave the assets' own checks out.")
+@as_json
+def verify(selection: str, partitions: str | None, checksums_only: bool, as_json: bool) -> None:
+    """Read every byte of SELECTION again, whatever is remembered of it, and run every check of every partition.
+
+    The checks of a dataset that has the same samples in several formats prove that they are equal. What is found is
+    noted for `imgassets repair`. Exits with 1 if anything was found.
+
+    \b
+    Examples:
+      imgassets verify
+      imgassets verify imagenet64/arrays --checksums-only --json
+    """
+    import dagster as dg
+
+    from imgassets.operations.verify import verify as operation
+
+    with dg.DagsterInstance.get() as instance:
+        found = wanted(selection, partitions, instance)
+        total = sum(len(keys) for _, keys in found)
+        with click.progressbar(length=total, file=sys.stderr, hidden=as_json or not sys.stderr.isatty()) as bar:
+            result = operation(found, instance, checks=not checksums_only, observe=lambda _: bar.update(1))
+    if as_json:
+        emit(asdict(result))
+    else:
+        for finding in result.findings:
+            click.echo(f"{finding.asset}/{finding.partition}: {finding.kind}: {finding.problem}")
+        click.echo(f"{result.partitions} partitions, {size(result.bytes)} read, {len(result.findings)} findings")
+    sys.exit(1 if result.findings else 0)
+
+
+@click.command()
+@click.argument("selection", default="*")
+@as_json
+def repair(selection: str, as_json: bool) -> None:
+    """Make again exactly what `imgassets verify` found lost or damaged in SELECTION, upstream first.
+
+    Each partition is made with the settings it was made with. Exits with 1 if one could not be made.
+
+    \b
+    Example:
+      imgassets verify || imgassets repair
+    """
+    import dagster as dg
+
+    from imgassets.operations.graph import select
+    from imgassets.operations.verify import repair as operation
+
+    outcomes = []
+    with dg.DagsterInstance.get() as instance:
+        for outcome in operation(select(selection), instance):
+            outcomes.append(outcome)
+            if not as_json:
+                for key in outcome.built:
+                    click.echo(f"{outcome.asset}/{key} made again")
+                for key in outcome.unchanged:
+                    click.echo(f"{outcome.asset}/{key} is whole by now")
+                for key, reason in outcome.failed.items():
+                    click.echo(f"{outcome.asset}/{key}: {reason}", err=True)
+    if as_json:
+        emit([asdict(outcome) for outcome in outcomes])
+    elif not outcomes:
+        click.echo("Nothing to repair: `imgassets verify` found nothing, or was not run.")
+    sys.exit(1 if any(outcome.failed for outcome in outcomes) else 0)
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only list what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Remove from the store what no dataset declares any more, and what dead writers left.
+
+    What a declared partition is made from stays, declared itself or not; so does every file that is no artifact.
+
+    \b
+    Examples:
+      imgassets gc --dry-run
+      imgassets gc --yes --json
+    """
+    import dagster as dg
+
+    from imgassets.operations.gc import garbage, remove
+    from imgassets.operations.graph import graph
+
+    if as_json and not (dry_run or yes):
+        raise click.UsageError("--json asks nothing: add --dry-run or --yes.")
+    storage = graph().resources["storage"]
+    with dg.DagsterInstance.get() as instance:
+        found = garbage(graph(), instance)
+    rows = [(size(item.bytes), str(item.path.relative_to(storage.artifacts.root)), item.reason) for item in found]
+    total = sum(item.bytes for item in found)
+    if not as_json:
+        if rows:
+            click.echo(table(("size", "path", "why"), rows))
+        click.echo(f"{len(found)} things, {size(total)}")
+    gone = []
+    if found and not dry_run and (yes or click.confirm("Remove them?")):
+        gone = list(remove(found, storage.artifacts))
+    if as_json:
+        emit(
+            [
+                {"path": str(item.path), "bytes": item.bytes, "reason": item.reason, "removed": item in gone}
+                for item in found
+            ]
+        )
+    elif gone:
+        click.echo(f"{len(gone)} removed, {size(sum(item.bytes for item in gone))} freed")
+    sys.exit(0 if dry_run or len(gone) == len(found) else 1)
+
+
+COMMANDS = (verify, repair, gc)

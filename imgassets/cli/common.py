@@ -1,0 +1,107 @@
+"""What commands share: arguments, selections, output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgassets.errors import BadInput
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from imgassets.io.graph import Asset
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+partitions_option = click.option(
+    "--partitions", metavar="A..B", help="Only these, in the order of the partitions, both ends included."
+)
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Run configuration; may be repeated."
+)
+
+
+def emit(document: Any) -> None:
+    """Print JSON."""
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def wanted(selection: str, partitions: str | None, instance: dg.DagsterInstance) -> list[tuple[Asset, Sequence[str]]]:
+    """The selected assets, upstream first, each with its partitions.
+
+    Raises:
+        BadInput: nothing is selected, or there is no such partition.
+    """
+    from imgassets.operations.graph import parse_range, select
+
+    found: list[tuple[Asset, Sequence[str]]] = []
+    for asset in select(selection):
+        keys = asset.keys(instance)
+        found.append((asset, parse_range(partitions, keys) if partitions else keys))
+    return found
+
+
+def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`NAME=VALUE` pairs; a value is JSON where it can be, else text.
+
+    Raises:
+        BadInput: one has no equals sign.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise BadInput(f"--set {pair!r} is no NAME=VALUE, such as csv_size_gb=0.5.")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
+
+
+def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str) -> list[Asset]:
+    """The assets whose run configuration has all of these settings.
+
+    Raises:
+        BadInput: there are settings, and no asset has them.
+    """
+    from imgassets.operations.backfill import accepts
+
+    found = [asset for asset in assets if accepts(asset, config)]
+    if config and not found:
+        raise BadInput(f"No asset of {selection!r} has all of the settings {', '.join(config)}.")
+    return found
+
+
+def size(nbytes: int | None) -> str:
+    """Bytes for a person; `?` where they are not known."""
+    if nbytes is None:
+        return "?"
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= factor:
+            return f"{nbytes / factor:.1f} {unit}"
+    return f"{nbytes} B"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for a person; `?` where they are not known."""
+    if seconds is None:
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows in columns as wide as they need to be, without borders: for eyes, grep and awk."""
+    widths = [max(len(row[i]) for row in [titles, *rows]) for i in range(len(titles))]
+    numeric = [all(not row[i] or row[i][0].isdigit() or row[i] == "?" for row in rows) for i in range(len(titles))]
+    lines = []
+    for row in [titles, *rows]:
+        cells = [c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numeric, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,123 @@
+"""Commands that tell what is there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from imgassets.cli.common import as_json, emit, size, table
+
+SHOWN = 3
+"""Reasons told of each asset."""
+
+
+@click.command()
+@click.argument("selection", default="*")
+@as_json
+def status(selection: str, as_json: bool) -> None:
+    """Count the partitions of each asset: current, stale, missing, failed.
+
+    Stale is what would come out differently now, be it that an input, a setting or the code has changed, and all that
+    is made from it. Exits with 1 if anything failed when it was last tried.
+
+    \b
+    Examples:
+      imgassets status
+      imgassets status group:imagenet64 --json
+    """
+    import dagster as dg
+
+    from imgassets.operations.graph import select
+    from imgassets.operations.states import status as operation
+
+    with dg.DagsterInstance.get() as instance:
+        found = operation(select(selection), instance)
+    if as_json:
+        emit([asdict(one) for one in found])
+    else:
+        rows = [
+            (one.asset, *map(str, (one.partitions, one.current, one.stale, one.missing, one.failed)), size(one.bytes))
+            for one in found
+        ]
+        click.echo(table(("asset", "partitions", "current", "stale", "missing", "failed", "size"), rows))
+        for one in found:
+            for key, reason in list(one.reasons.items())[:SHOWN]:
+                click.echo(f"  {one.asset}/{key}: {reason}")
+            if len(one.reasons) > SHOWN:
+                click.echo(f"  … and {len(one.reasons) - SHOWN} more of {one.asset}: see --json")
+    sys.exit(1 if any(one.failed for one in found) else 0)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("--resolution", default=64, show_default=True, help="Height and width of the images in NPZ batches.")
+@as_json
+def inspect(path: Path, resolution: int, as_json: bool) -> None:
+    """Report what an artifact or a raw file is: from what it was made, how large it is, what it holds.
+
+    Knows artifacts of the store, folders of CT shards, NPZ batches of downsampled ImageNet or a folder of them, and
+    NPY, tar and Parquet files. Exits with 1 if anything cannot be read.
+
+    \b
+    Examples:
+      imgassets inspect dagster_home/store/imagenet64/arrays/val_data
+      imgassets inspect imagenet_data/train_data_batch_1.npz
+      imgassets inspect imagenet_data --json
+    """
+    from imgassets.operations.ct_compare import describe_split
+    from imgassets.operations.inspect import describe, reports
+
+    if (path / "manifest.json").is_file():
+        click.echo((path / "manifest.json").read_text(encoding="utf-8") if as_json else describe_split(path))
+        return
+    found = list(reports(path, resolution))
+    click.echo(json.dumps(found, indent=1) if as_json else "\n".join(describe(report) for report in found))
+    sys.exit(1 if any("error" in report for report in found) else 0)
+
+
+@click.command()
+@click.argument("partition", metavar="KEY/PARTITION")
+@as_json
+def trace(partition: str, as_json: bool) -> None:
+    """Tell what a partition was made from, down to the raw files: checksums, settings, format and code version.
+
+    Exits with 1 if any of it has changed since, or is gone.
+
+    \b
+    Examples:
+      imgassets trace imagenet64/csv_sample/train
+      imgassets trace imagenet64/arrays/val_data --json
+    """
+    from imgassets.operations.graph import graph
+    from imgassets.operations.trace import trace as operation
+
+    found = list(operation(graph(), partition))
+    if as_json:
+        emit(
+            [
+                {
+                    "name": one.name,
+                    "depth": one.depth,
+                    "checksum": one.checksum,
+                    "changed": one.changed,
+                    "recipe": asdict(one.manifest.recipe) if one.manifest else None,
+                }
+                for one in found
+            ]
+        )
+    else:
+        for one in found:
+            line = f"{'  ' * one.depth}{one.name}  {one.checksum}"
+            if one.manifest:
+                recipe = one.manifest.recipe
+                settings = "".join(f", {name} {value}" for name, value in recipe.config.items())
+                line += f"  {recipe.format}, code {recipe.code_version}{settings}"
+            click.echo(line + ("  CHANGED SINCE" if one.changed else ""))
+    sys.exit(1 if any(one.changed for one in found) else 0)
+
+
+COMMANDS = (status, inspect, trace)

@@ -1,0 +1,232 @@
+"""Commands that make files, and the plan of what they would make."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgassets.cli.common import (
+    as_json,
+    duration,
+    emit,
+    parse_settings,
+    partitions_option,
+    settable,
+    settings_option,
+    size,
+    table,
+    wanted,
+)
+from imgassets.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+@click.command("sample-data")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.option("--dataset", multiple=True, help="Only this dataset's inputs; may be repeated.")
+def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
+    """Write small, licence-free raw inputs to FOLDER (default: $IMGASSETS_RAW, else $DAGSTER_HOME/raw).
+
+    \b
+    Example:
+      imgassets sample-data /tmp/raw && export IMGASSETS_RAW=/tmp/raw
+    """
+    from imgassets.resources import Storage
+    from imgassets.sample_data import WRITERS
+
+    folder = folder or Storage().raw_root
+    unknown = set(dataset) - set(WRITERS)
+    if unknown:
+        raise BadInput(f"There is no sample data for {sorted(unknown)[0]!r}: there is for {', '.join(WRITERS)}.")
+    for name in dataset or WRITERS:
+        if (folder / name).exists():
+            click.echo(f"{folder / name} is there already, left as it is")
+        else:
+            WRITERS[name](folder)
+            click.echo(f"{folder / name} written")
+
+
+@click.command()
+@click.argument("selection", default="*")
+@partitions_option
+@settings_option
+@click.option("--force", is_flag=True, help="As if everything were made again.")
+@click.option("--all", "show_all", is_flag=True, help="List partitions that would be left as they are, too.")
+@as_json
+def plan(
+    selection: str, partitions: str | None, settings: tuple[str, ...], force: bool, show_all: bool, as_json: bool
+) -> None:
+    """Tell what a backfill of SELECTION would do to each partition, why, and what it would cost. Writes nothing.
+
+    Bytes are told from headers. Time and memory are those of earlier runs; an asset that was never made has none yet.
+    Exits with 1 if a partition cannot be made.
+
+    \b
+    Examples:
+      imgassets plan '+imagenet64/csv_sample'
+      imgassets plan imagenet64/csv_sample --set csv_size_gb=4
+      imgassets plan '*' --json | jq .totals
+    """
+    import dagster as dg
+
+    from imgassets.operations.graph import graph
+    from imgassets.operations.plan import plan as operation
+
+    config = parse_settings(settings)
+    with dg.DagsterInstance.get() as instance:
+        found = wanted(selection, partitions, instance)
+        chosen = settable([asset for asset, _ in found], config, selection)
+        made = operation(graph(), found, instance, config={asset.key: config for asset in chosen}, force=force)
+    totals = made.totals
+    if as_json:
+        emit(made.document())
+    else:
+        rows = [
+            (step.verdict, f"{step.asset}/{step.partition}", size(step.read), size(step.write), step.reason)
+            for step in made.steps
+            if show_all or step.verdict != "keep"
+        ]
+        if rows:
+            click.echo(table(("", "partition", "read", "write", "why"), rows))
+        click.echo(
+            f"{totals['build']} to build, {totals['keep']} unchanged, {totals['cannot']} cannot be made; "
+            f"read {size(totals['read'])}, write {size(totals['write'])}, disk {size(totals['peak_disk'])} more, "
+            f"memory {size(totals['memory'])}, {duration(totals['seconds'])}"
+            + (f"; the size of {totals['unknown']} partitions is not known yet" if totals["unknown"] else "")
+        )
+    sys.exit(1 if totals["cannot"] else 0)
+
+
+@click.command()
+@click.argument("selection")
+@partitions_option
+@click.option("--missing", is_flag=True, help="Only what is not in the store, or not recorded.")
+@click.option("--failed", is_flag=True, help="Only what failed when it was last tried.")
+@click.option("--stale", is_flag=True, help="Only what would come out differently now: other inputs, settings, code.")
+@click.option("--force", is_flag=True, help="Build again, also what is proven to be there and unchanged.")
+@settings_option
+@click.option("--verbose", "-v", is_flag=True, help="Print the runs' log lines.")
+@as_json
+def backfill(
+    selection: str,
+    partitions: str | None,
+    missing: bool,
+    failed: bool,
+    stale: bool,
+    force: bool,
+    settings: tuple[str, ...],
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Make many partitions of the assets in SELECTION, upstream first, in few runs. '*' selects everything.
+
+    Without --missing, --failed or --stale (which may be combined) all partitions are looked at; what is proven to be
+    unchanged is left as it is. Runs are recorded in $DAGSTER_HOME and show in the UI. Exits with 1 if a partition could
+    not be made; all others are made nevertheless.
+
+    \b
+    Examples:
+      imgassets backfill imagenet64/npz_index --missing
+      imgassets backfill '*' --failed --stale
+      imgassets backfill imagenet64/arrays --partitions train_data_batch_2..train_data_batch_5
+      imgassets backfill '+imagenet64/csv_sample' --set csv_size_gb=0.5
+    """
+    import dagster as dg
+    from rich.console import Console
+
+    from imgassets.operations import backfill as operation
+    from imgassets.operations import states
+
+    which = [
+        state for state, asked in ((states.missing, missing), (states.failed, failed), (states.stale, stale)) if asked
+    ]
+    config = parse_settings(settings) | ({"force": True} if force else {})
+    console = Console(stderr=True)
+    outcomes = []
+    with dg.DagsterInstance.get() as instance:
+        found = wanted(selection, partitions, instance)
+        chosen = settable([asset for asset, _ in found], config, selection)
+        with nullcontext() if as_json else _bars(console) as bars:
+            for asset, listed in found:
+                keys = listed
+                if which:  # asked when the assets before have been made
+                    asked = {key for state in which for key in state(asset, instance)}
+                    keys = [key for key in listed if key in asked]
+                bar = bars.add_task(asset.name, total=len(keys)) if bars else None
+                outcome = operation.backfill(
+                    asset,
+                    keys,
+                    instance,
+                    config=config if asset in chosen else None,
+                    log_level="INFO" if verbose else "CRITICAL",
+                    observe=lambda _, bar=bar: bars.advance(bar) if bars else None,  # type: ignore[misc]
+                )
+                outcomes.append(outcome)
+                if not as_json:
+                    _tell(outcome, console)
+    if as_json:
+        emit([asdict(outcome) for outcome in outcomes])
+    sys.exit(1 if any(outcome.failed for outcome in outcomes) else 0)
+
+
+@click.command()
+@click.argument("key")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--partitions", metavar="A..B", help="Only these; default: all that are finished.")
+def view(key: str, folder: Path, partitions: str | None) -> None:
+    """Link the finished files of asset KEY into FOLDER, as the guides lay them out.
+
+    \b
+    Example:
+      imgassets view imagenet64/csv_sample systemds_ready
+    """
+    import dagster as dg
+
+    from imgassets.operations.graph import parse_range, select_one
+    from imgassets.operations.view import view as link
+
+    asset = select_one(key)
+    with dg.DagsterInstance.get() as instance:
+        keys = asset.keys(instance)
+    for path in link(asset, parse_range(partitions, keys) if partitions else keys, folder):
+        click.echo(path)
+
+
+def _bars(console: Console) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _tell(outcome: Any, console: Console) -> None:
+    for name, reason in (outcome.failed | outcome.failed_checks).items():
+        console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
+    summary = f"  {len(outcome.built)} built, {len(outcome.unchanged)} unchanged, {len(outcome.failed)} failed"
+    console.print(f"{outcome.asset}\n{summary}", highlight=False)
+
+
+COMMANDS = (sample_data, plan, backfill, view)

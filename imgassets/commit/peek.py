@@ -1,0 +1,78 @@
+"""A look at a store that reads no more than names and manifests, and writes nothing: what plans are made from."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from imgassets.commit.checksum import Checksums, _key, xxh3_128
+from imgassets.commit.store import Store
+from imgassets.errors import BadInput
+
+UNREAD = "unread:"
+"""Begins the stand-in for the checksum of a file that has not been read since it changed."""
+
+
+class Peek(Checksums):
+    """Remembered checksums only. A file that would have to be read gets a stand-in that no recipe has.
+
+    The stand-in is made of size and time, so two looks at a file that is not being written give the same one.
+    """
+
+    def __init__(self, database: Path, compute: Callable[[Path], str] = xxh3_128) -> None:
+        self._memory = database
+        del compute  # nothing is read
+
+    @cached_property
+    def _connection(self) -> sqlite3.Connection | None:
+        if not self._memory.exists():
+            return None
+        return sqlite3.connect(
+            f"{self._memory.absolute().as_uri()}?mode=ro", uri=True, timeout=60, check_same_thread=False
+        )
+
+    def of(self, path: Path) -> str:
+        """The remembered checksum of `path`, or its stand-in.
+
+        Raises:
+            BadInput: there is no such file.
+        """
+        return self.remembered(path) or self.stand_in(path)
+
+    def known(self, path: Path) -> str | None:
+        """As `of`: whoever asks whether the file must be read is told no."""
+        return self.of(path)
+
+    def remembered(self, path: Path) -> str | None:
+        """The checksum, if the file has not changed since it was computed."""
+        query = "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?"
+        try:
+            row = self._connection.execute(query, _key(path)).fetchone() if self._connection else None
+        except sqlite3.Error:  # a memory that cannot be used is none
+            return None
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
+        return str(row[0]) if row else None
+
+    def remember(self, path: Path, value: str) -> None:
+        """Nothing is written."""
+
+    def stand_in(self, path: Path) -> str:
+        """Size and time of a file, in the place of its checksum."""
+        _, size, mtime, _ = _key(path)
+        return f"{UNREAD}{size}:{mtime}"
+
+
+class PeekStore(Store):
+    """A store whose checksums come from memory alone."""
+
+    @cached_property
+    def _peek(self) -> Peek:
+        return Peek(self.state / "checksums.sqlite")
+
+    @property
+    def checksums(self) -> Peek:
+        """Remembered checksums and stand-ins."""
+        return self._peek

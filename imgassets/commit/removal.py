@@ -1,0 +1,48 @@
+"""Taking an artifact out of the store, so that no reader ever sees a part of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from imgassets.commit import lock
+from imgassets.commit.publish import fsync_folder, remove_tree
+from imgassets.commit.stage import Location
+from imgassets.commit.store import Store
+from imgassets.errors import StoreError
+
+
+def being_written(store: Store, location: Location) -> bool:
+    """Whether a writer that is alive holds the artifact's place."""
+    try:
+        with lock.exclusive(location.path, store.state / "locks"):
+            return False
+    except StoreError:
+        return True
+
+
+def remove(store: Store, location: Location, *, stage_only: bool = False) -> None:
+    """Remove the artifact at `location` and what was staged for it, and the folders above that are left empty.
+
+    Raises:
+        StoreError: somebody is writing it, or it cannot be removed.
+    """
+    try:
+        with lock.exclusive(location.path, store.state / "locks"):
+            remove_tree(location.stage)
+            if stage_only:
+                return
+            if location.folder:
+                os.rename(location.path, location.stage)  # gone in one step, removed in many
+                remove_tree(location.stage)
+            else:
+                location.path.unlink()
+                location.manifest.unlink()
+            fsync_folder(location.path.parent)
+    except OSError as error:
+        raise StoreError(f"{location.path} could not be removed: {error.strerror} ({error.filename}).") from error
+    for folder in (location.manifest.parent, *location.path.parents):
+        if location.root not in folder.parents:
+            break
+        with suppress(OSError):  # one that holds anything stays
+            folder.rmdir()

@@ -1,0 +1,116 @@
+"""The asset graph as operations see it: partitioned artifacts, the managers that open them, what they are made from."""
+
+import inspect
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+
+from imgassets.io.artifacts import Artifact, Artifacts, Builds
+from imgassets.io.base import ArtifactIOManager
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One asset of the graph."""
+
+    key: dg.AssetKey
+    partitions: dg.PartitionsDefinition[Any]
+    run_size: int
+    """Most partitions in one run."""
+    io_manager: ArtifactIOManager
+    definition: dg.AssetsDefinition
+
+    @property
+    def name(self) -> str:
+        """The key as people write it, e.g. `imagenet64/arrays`."""
+        return self.key.to_user_string()
+
+    @property
+    def code_version(self) -> str:
+        """Of the code that decides the bytes, as recipes have it."""
+        return self.definition.get_asset_spec(self.key).code_version or "1"
+
+    @property
+    def upstream(self) -> dict[str, dg.AssetKey]:
+        """Asset by name of the input."""
+        return dict(self.definition.keys_by_input_name)
+
+    def keys(self, instance: dg.DagsterInstance) -> list[str]:
+        """All partitions, in order."""
+        return list(self.partitions.get_partition_keys(dynamic_partitions_store=instance))
+
+    def runs(self, partitions: Collection[str], instance: dg.DagsterInstance) -> Iterator[list[str]]:
+        """`partitions` as runs of neighbours, as Dagster's ranges are, of at most `run_size`."""
+        wanted, run = set(partitions), list[str]()
+        for key in self.keys(instance):
+            if run and (key not in wanted or len(run) == self.run_size):
+                yield run
+                run = []
+            if key in wanted:
+                run.append(key)
+        if run:
+            yield run
+
+    def artifact(self, partition: str) -> Artifact:
+        """One partition, whether it exists or not."""
+        return self.io_manager.artifact(self.key, partition)
+
+    def builds(
+        self, resources: Mapping[str, Any], inputs: Mapping[str, Artifacts], config: Mapping[str, Any]
+    ) -> Builds:
+        """What the asset returns, asked outside of any run: bodies only describe, all work waits in `content`."""
+        function: Any = self.definition.op.compute_fn
+        function = function.decorated_fn
+        arguments: dict[str, Any] = {}
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name == "context":
+                arguments[name] = SimpleNamespace(log=log)
+            elif name == "config":
+                arguments[name] = parameter.annotation(**config)
+            elif name in inputs:
+                arguments[name] = inputs[name]
+            else:
+                arguments[name] = resources[name]
+        builds: Builds = function(**arguments)
+        return builds
+
+
+def run_tags(run: Sequence[str]) -> dict[str, str]:
+    """Tags of a run over neighbours."""
+    if len(run) == 1:
+        return {"dagster/partition": run[0]}
+    return {"dagster/asset_partition_range_start": run[0], "dagster/asset_partition_range_end": run[-1]}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All partitioned artifacts of a code location, upstream first."""
+
+    assets: Mapping[dg.AssetKey, Asset]
+    resources: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, repository: dg.RepositoryDefinition, resources: Mapping[str, Any]) -> "Graph":
+        """The graph of a code location with its resources, by name and ready to use."""
+        every = repository.asset_graph  # its definitions name their inputs in full
+        assets = {}
+        for key in (key for level in every.toposorted_asset_keys_by_level for key in sorted(level)):
+            definition = every.get(key).assets_def
+            if not every.get(key).is_executable or definition.partitions_def is None:
+                continue
+            manager = resources.get(definition.get_io_manager_key_for_asset_key(key))
+            if isinstance(manager, ArtifactIOManager):
+                policy = definition.backfill_policy
+                run_size = (policy.max_partitions_per_run if policy else 1) or 1_000_000
+                assets[key] = Asset(key, definition.partitions_def, run_size, manager, definition)
+        return cls(assets, resources)
+
+    def roots(self) -> list[Asset]:
+        """Assets that are made from raw inputs alone."""
+        return [asset for asset in self.assets.values() if not asset.upstream]

@@ -1,0 +1,102 @@
+"""What lies in the store and serves nobody: stages of writers that died, and artifacts that no dataset declares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from imgassets.commit import Location, Manifest, Store, load, removal
+from imgassets.commit.stage import MANIFEST
+from imgassets.errors import ImgassetsError
+from imgassets.io.graph import Graph
+from imgassets.resources import Storage
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """One thing that can go."""
+
+    location: Location
+    stage: bool
+    """Only the stage beside it."""
+    bytes: int
+    reason: str
+
+    @property
+    def path(self) -> Path:
+        """What is removed."""
+        return self.location.stage if self.stage else self.location.path
+
+
+def reachable(roots: Iterable[str], inputs: Mapping[str, Collection[str]]) -> set[str]:
+    """Names that `roots` are made from, directly or not, and the roots themselves."""
+    found, waiting = set[str](), list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += inputs.get(name, ())
+    return found
+
+
+def garbage(graph: Graph, instance: dg.DagsterInstance) -> list[Garbage]:
+    """Everything that can go. What any declared partition is made from stays, declared itself or not."""
+    storage: Storage = graph.resources["storage"]
+    store = storage.artifacts
+    declared = {
+        f"{asset.name}/{key}": asset.artifact(key).location
+        for asset in graph.assets.values()
+        for key in asset.keys(instance)
+    }
+    found = dict(_artifacts(store))
+    names = {location: f"{m.recipe.artifact}/{m.recipe.partition}" for location, m in found.items()}
+    inputs = {names[location]: manifest.recipe.inputs for location, manifest in found.items()}
+    kept = reachable(declared, inputs)
+    homes = {location.path for location in declared.values()}
+    orphans = [
+        Garbage(location, False, manifest.total_bytes, f"no dataset declares {names[location]}")
+        for location, manifest in found.items()
+        if location.path not in homes and names[location] not in kept
+    ]
+    return sorted([*_stages(store), *orphans], key=lambda item: item.path)
+
+
+def remove(items: Iterable[Garbage], store: Store) -> Iterator[Garbage]:
+    """Remove garbage; what a writer holds by now stays. Gives what is gone."""
+    for item in items:
+        with suppress(ImgassetsError):
+            removal.remove(store, item.location, stage_only=item.stage)
+            yield item
+
+
+def _artifacts(store: Store) -> Iterator[tuple[Location, Manifest]]:
+    for folder, folders, names in os.walk(store.root):
+        here = Path(folder)
+        hidden = [name for name in folders if name.startswith(".") and name != ".imgassets"]
+        folders[:] = [name for name in folders if name not in hidden]
+        with suppress(ImgassetsError, FileNotFoundError):
+            if here.name == ".imgassets":
+                for name in names:
+                    if name.endswith(".json"):
+                        location = Location(store.root, here.parent / name.removesuffix(".json"), folder=False)
+                        yield location, load(here / name)
+            elif MANIFEST in names:
+                folders.clear()
+                yield Location(store.root, here, folder=True), load(here / MANIFEST)
+
+
+def _stages(store: Store) -> Iterator[Garbage]:
+    for folder, folders, _ in os.walk(store.root):
+        for name in folders:
+            if name.startswith(".") and name.endswith(".stage"):
+                path = Path(folder, name)
+                location = Location(store.root, path.with_name(name[1:].removesuffix(".stage")), folder=True)
+                if not removal.being_written(store, location):
+                    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+                    yield Garbage(location, True, size, "left by a writer that died; a rerun would take it up")
+        folders[:] = [name for name in folders if not name.startswith(".")]

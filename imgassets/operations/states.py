@@ -1,0 +1,67 @@
+"""Which partitions are missing, failed or stale, and how far each asset has come."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import dagster as dg
+
+from imgassets.io.graph import Asset
+from imgassets.io.prospects import Prospect, Prospects, Verdict
+from imgassets.io.records import failed, missing
+from imgassets.operations.graph import graph
+
+__all__ = ["Status", "failed", "missing", "stale", "status"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One asset's partitions, counted."""
+
+    asset: str
+    partitions: int
+    current: int
+    stale: int
+    missing: int
+    failed: int
+    bytes: int
+    reasons: dict[str, str]
+    """Why, of all that are stale or failed, by partition."""
+
+
+def stale(asset: Asset, instance: dg.DagsterInstance, upstream: Collection[Asset] = ()) -> list[str]:
+    """Partitions that are there, but of which another version would be made now.
+
+    Those are also stale that are made from a stale partition of one of `upstream`.
+    """
+    prospects = Prospects(graph(), instance, making={other.key for other in upstream})
+    return [key for key in asset.keys(instance) if prospects.of(asset, key).stale]
+
+
+def status(assets: Collection[Asset], instance: dg.DagsterInstance) -> list[Status]:
+    """How far each asset has come, upstream changes followed down to what is made from it."""
+    prospects = Prospects(graph(), instance, making=set(graph().assets))
+    return [_status(asset, prospects, instance) for asset in assets]
+
+
+def _status(asset: Asset, prospects: Prospects, instance: dg.DagsterInstance) -> Status:
+    found = [prospects.of(asset, key) for key in asset.keys(instance)]
+    bad = failed(asset, instance)
+    there = [prospect for prospect in found if prospect.manifest]
+    return Status(
+        asset.name,
+        partitions=len(found),
+        current=sum(prospect.verdict is Verdict.KEEP for prospect in found),
+        stale=sum(prospect.verdict is not Verdict.KEEP for prospect in there),
+        missing=len(found) - len(there),
+        failed=len(bad),
+        bytes=sum(prospect.manifest.total_bytes for prospect in there if prospect.manifest),
+        reasons={
+            prospect.partition: _reason(prospect, bad)
+            for prospect in found
+            if prospect.verdict is not Verdict.KEEP and (prospect.manifest or prospect.partition in bad)
+        },
+    )
+
+
+def _reason(prospect: Prospect, bad: Collection[str]) -> str:
+    return f"failed; {prospect.reason}" if prospect.partition in bad else prospect.reason

@@ -1,0 +1,72 @@
+"""Where a partition comes from: every artifact and raw file it is made from, down to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+
+from imgassets.commit import Manifest
+from imgassets.errors import BadInput, ImgassetsError
+from imgassets.io.graph import Asset, Graph
+from imgassets.resources import Storage
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """One artifact or raw file."""
+
+    depth: int
+    name: str
+    checksum: str
+    """That it had when the one above was made from it."""
+    manifest: Manifest | None
+    """Of an artifact that is there."""
+    changed: bool
+    """Whether it has another checksum by now, or is gone."""
+
+
+def trace(graph: Graph, name: str) -> Iterator[Ancestor]:
+    """The partition `name` (`imagenet64/csv_sample/train`), then all it is made from, each once, depth first.
+
+    Raises:
+        BadInput: there is no such asset.
+        MissingUpstream, StoreError: the partition is missing or damaged.
+    """
+    asset, partition = _find(graph, name)
+    if asset is None:
+        raise BadInput(f"{name!r} names no partition: write it as KEY/PARTITION, e.g. imagenet64/csv_sample/train.")
+    manifest = asset.artifact(partition).manifest
+    yield Ancestor(0, name, manifest.checksum, manifest, changed=False)
+    yield from _ancestors(graph, manifest, 1, {name})
+
+
+def _ancestors(graph: Graph, manifest: Manifest, depth: int, seen: set[str]) -> Iterator[Ancestor]:
+    for name, checksum in manifest.recipe.inputs.items():
+        if name in seen:
+            continue
+        seen.add(name)
+        asset, partition = _find(graph, name)
+        if asset is None:
+            yield Ancestor(depth, name, checksum, None, changed=_raw_changed(graph, name, checksum))
+            continue
+        try:
+            there = asset.artifact(partition).manifest
+        except ImgassetsError:
+            yield Ancestor(depth, name, checksum, None, changed=True)
+            continue
+        yield Ancestor(depth, name, checksum, there, changed=there.checksum != checksum)
+        yield from _ancestors(graph, there, depth + 1, seen)
+
+
+def _find(graph: Graph, name: str) -> tuple[Asset | None, str]:
+    key, _, partition = name.rpartition("/")
+    return (graph.assets.get(dg.AssetKey(key.split("/"))) if key else None), partition
+
+
+def _raw_changed(graph: Graph, name: str, checksum: str) -> bool:
+    """Whether a raw file is another one by now; what is no file of the raw folder, such as a commit, stays as it is."""
+    storage: Storage = graph.resources["storage"]
+    path = storage.raw_root / name
+    return path.is_file() and storage.artifacts.checksums.of(path) != checksum

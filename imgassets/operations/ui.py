@@ -1,0 +1,105 @@
+"""Webserver and daemon as one command, on loopback, behind the guard."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dagster as dg
+
+from imgassets.errors import StoreError
+from imgassets.operations.guard import LOOPBACK, Guard
+
+HOST = "127.0.0.1"
+WORKSPACE = "load_from: [{python_module: {module_name: imgassets.definitions, location_name: imgassets}}]\n"
+"""As in workspace.yaml, which an installed package does not have: schedules and sensors are known by location."""
+DIES_WITH_PARENT = 1
+"""`linux/prctl.h`: PR_SET_PDEATHSIG."""
+PATIENCE = 10.0
+"""Seconds the daemon gets to end by itself."""
+
+
+def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> None:
+    """Serve the UI on 127.0.0.1 until interrupted.
+
+    Args:
+        read_only: nothing can be started or changed, and no daemon runs.
+        hosts: further host names to answer to.
+
+    Raises:
+        StoreError: the port is taken.
+    """
+    import uvicorn
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster_webserver.app import create_app_from_workspace_process_context
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind((HOST, port))
+        except OSError as error:
+            raise StoreError(
+                f"Port {port} of {HOST} is taken: stop what uses it, or name another with --port."
+            ) from error
+        with (
+            TemporaryDirectory(prefix="imgassets-ui-") as folder,
+            dg.DagsterInstance.get() as instance,
+            WorkspaceProcessContext(instance, _target(folder), version=dg.__version__, read_only=read_only) as context,
+        ):
+            app = create_app_from_workspace_process_context(context)
+            config = uvicorn.Config(Guard(app, {*LOOPBACK, *hosts}), log_level="warning", lifespan="on")
+            server = uvicorn.Server(config)
+            sys.stderr.write(f"http://{HOST}:{port}{' (read only)' if read_only else ''}\n")
+            with suppress(KeyboardInterrupt):
+                if read_only:
+                    server.run([taken])
+                else:
+                    with _daemon(server, folder):
+                        server.run([taken])
+
+
+def _target(folder: str) -> Any:
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+
+    path = Path(folder, "workspace.yaml")
+    path.write_text(WORKSPACE, encoding="utf-8")
+    return WorkspaceFileTarget([str(path)])
+
+
+@contextmanager
+def _daemon(server: object, folder: str) -> Iterator[None]:
+    """Dagster's daemon beside the webserver. They end together: a UI without its daemon queues for ever."""
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(Path(folder, "workspace.yaml"))]
+    process = subprocess.Popen(command, preexec_fn=_die_with_parent)
+    ending = threading.Event()
+
+    def watch() -> None:
+        code = process.wait()
+        if not ending.is_set():
+            sys.stderr.write(f"The daemon ended with exit code {code}; see above. The UI ends with it.\n")
+            server.should_exit = True  # type: ignore[attr-defined]
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ending.set()
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _die_with_parent() -> None:
+    with suppress(AttributeError, OSError):  # elsewhere than on Linux a killed UI leaves its daemon
+        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGTERM)

@@ -1,0 +1,146 @@
+"""Reading everything again: every checksum, and every check of every partition; and mending what that finds."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
+from imgassets.io.artifacts import Artifacts
+from imgassets.io.graph import Asset
+from imgassets.operations.backfill import Outcome, accepts, backfill
+from imgassets.operations.graph import definitions, graph
+from imgassets.resources import Storage
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with one partition."""
+
+    asset: str
+    partition: str
+    kind: str
+    """`bytes`: lost or damaged, which making it again mends; or the name of the check that failed."""
+    problem: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was looked at, and what was found."""
+
+    partitions: int
+    bytes: int
+    findings: Sequence[Finding]
+
+
+def verify(
+    wanted: Sequence[tuple[Asset, Sequence[str]]],
+    instance: dg.DagsterInstance,
+    *,
+    checks: bool = True,
+    observe: Callable[[str], None] = lambda _: None,
+) -> Verified:
+    """Read every byte of the partitions that are there, and judge them by their checks.
+
+    A partition that was made and is gone is a finding too. What is found stays noted for `repair`.
+    """
+    findings: list[Finding] = []
+    partitions = nbytes = 0
+    for asset, keys in wanted:
+        recorded = instance.get_materialized_partitions(asset.key)
+        for key in keys:
+            artifact = asset.artifact(key)
+            try:
+                manifest = artifact.store.verify(artifact.location)
+                partitions, nbytes = partitions + 1, nbytes + manifest.total_bytes
+                if checks:
+                    findings += _failed_checks(asset, key)
+            except MissingUpstream:
+                if key in recorded:
+                    partitions += 1
+                    findings.append(Finding(asset.name, key, "bytes", f"{artifact.location.path} is gone"))
+            except ImgassetsError as error:
+                partitions += 1
+                findings.append(Finding(asset.name, key, "bytes", str(error)))
+            observe(f"{asset.name}/{key}")
+    _note(findings, {(asset.name, key) for asset, keys in wanted for key in keys})
+    return Verified(partitions, nbytes, findings)
+
+
+def noted() -> list[Finding]:
+    """What was found and not mended yet."""
+    try:
+        return [Finding(**entry) for entry in json.loads(_notes().read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{_notes()} is damaged ({error}): remove it and run `imgassets verify` again.") from error
+
+
+def repair(assets: Sequence[Asset], instance: dg.DagsterInstance) -> Iterator[Outcome]:
+    """Make again, upstream first, the partitions of `assets` whose bytes were found lost or damaged, and only those.
+
+    Each is made with the run configuration it was made with, as far as its manifest tells.
+    """
+    found = {(finding.asset, finding.partition) for finding in noted() if finding.kind == "bytes"}
+    for asset in assets:
+        for key in asset.keys(instance):
+            if (asset.name, key) not in found:
+                continue
+            outcome = Outcome(asset.name, unchanged=[key])
+            if not _whole(asset, key):
+                outcome = backfill(asset, [key], instance, config={**_settings(asset, key), "force": True})
+            if not outcome.failed:
+                _note([], {(asset.name, key)})
+            yield outcome
+
+
+def _whole(asset: Asset, key: str) -> bool:
+    artifact = asset.artifact(key)
+    try:
+        artifact.store.verify(artifact.location)
+    except ImgassetsError:
+        return False
+    return True
+
+
+def _settings(asset: Asset, key: str) -> dict[str, Any]:
+    from imgassets.commit import load
+
+    try:
+        config = load(asset.artifact(key).location.manifest).recipe.config
+    except (OSError, StoreError):
+        return {}
+    return {name: value for name, value in config.items() if accepts(asset, {name: value})}
+
+
+def _failed_checks(asset: Asset, key: str) -> Iterator[Finding]:
+    for name, definition in _checks(asset.key).items():
+        function: Any = definition.op.compute_fn
+        artifacts = Artifacts((key,), asset.artifact)
+        for result in function.decorated_fn(artifacts):
+            if not result.passed and result.severity is dg.AssetCheckSeverity.ERROR:
+                yield Finding(asset.name, key, name, result.description or "failed")
+
+
+def _checks(key: dg.AssetKey) -> dict[str, dg.AssetChecksDefinition]:
+    by_key = definitions().get_repository_def().asset_checks_defs_by_key
+    return {check.name: definition for check, definition in by_key.items() if check.asset_key == key}
+
+
+def _notes() -> Path:
+    storage: Storage = graph().resources["storage"]
+    return storage.artifacts.state / "findings.json"
+
+
+def _note(findings: Sequence[Finding], looked_at: set[tuple[str, str]]) -> None:
+    """Replace what was noted of the partitions that were looked at."""
+    kept = [finding for finding in noted() if (finding.asset, finding.partition) not in looked_at]
+    path = _notes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps([asdict(finding) for finding in [*kept, *findings]], indent=1), encoding="utf-8")
+    fresh.replace(path)

@@ -1,0 +1,81 @@
+"""The plan says what a backfill then does, to the partition and the byte, and writes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.operations.conftest import BATCHES, SMALL, Home
+
+CORE = ("imagenet64/npz_index", "imagenet64/arrays", "imagenet64/csv_sample")
+
+
+def core(document: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The partitions of the assets that every version of the dataset has."""
+    return [step for step in document if step["asset"] in CORE]
+
+
+def test_predicts_what_is_then_written(home: Home, made_once: Home) -> None:
+    home.run("status", "imagenet64/npz_index")  # the home has its databases
+    before = home.tree()
+    planned = home.json("plan", "+imagenet64/csv_sample", *SMALL)
+    assert home.tree() == before
+    assert {(step["verdict"], step["reason"]) for step in planned["partitions"]} == {("build", "missing")}
+    sizes = {}
+    for step in planned["partitions"]:
+        folder = made_once.path / "store" / step["asset"] / step["partition"]
+        files = [path for path in folder.iterdir() if path.name != ".imgassets.json"]
+        actual = sizes[folder] = sum(path.stat().st_size for path in files)
+        if step["asset"] == "imagenet64/arrays":
+            assert step["write"] == actual
+    assert planned["totals"]["write"] == pytest.approx(sum(sizes.values()), rel=0.02)
+
+
+def test_nothing_to_do_or_everything(made: Home) -> None:
+    again = made.json("plan", "+imagenet64/csv_sample", *SMALL)
+    assert {step["verdict"] for step in again["partitions"]} == {"keep"}
+    assert again["totals"]["write"] == again["totals"]["read"] == again["totals"]["peak_disk"] == 0
+    forced = made.json("plan", "+imagenet64/csv_sample", "--force", *SMALL)["totals"]
+    assert forced["build"] == len(again["partitions"])
+    assert forced["seconds"] > 0
+    assert forced["memory"] > 1e7
+    # versions are replaced one after the other, so the disk needs room for the largest, not for all
+    assert forced["peak_disk"] < forced["write"]
+
+
+def test_follows_a_change_down(made: Home) -> None:
+    made.write("train_data_batch_4", seed=99)
+    planned = core(made.json("plan", "+imagenet64/csv_sample", *SMALL)["partitions"])
+    building = {
+        f"{step['asset']}/{step['partition']}": step["reason"] for step in planned if step["verdict"] == "build"
+    }
+    assert set(building) == {
+        "imagenet64/npz_index/train_data_batch_4",
+        "imagenet64/arrays/train_data_batch_4",
+        "imagenet64/csv_sample/train",
+    }
+    assert building["imagenet64/npz_index/train_data_batch_4"] == "imagenet64/train_data_batch_4.npz changed"
+    assert made.built("+imagenet64/csv_sample") == set(building)
+
+
+def test_tells_settings_apart(made: Home) -> None:
+    planned = made.json("plan", "imagenet64/csv_sample", "--set", "csv_size_gb=0.0005")
+    assert {step["reason"] for step in planned["partitions"]} == {"csv_size_gb 0.001 → 0.0005"}
+
+
+def test_says_what_cannot_be_made(home: Home) -> None:
+    (home.raw / "val_data.npz").unlink()
+    planned = home.json("plan", "+imagenet64/csv_sample", *SMALL, code=1)
+    cannot = {f"{step['asset']}/{step['partition']}" for step in planned["partitions"] if step["verdict"] == "cannot"}
+    assert cannot == {f"imagenet64/{asset}" for asset in ("npz_index/val_data", "arrays/val_data", "csv_sample/val")}
+    text = home.run("plan", "imagenet64/npz_index", code=1).output
+    assert "val_data.npz" in text
+    assert f"{len(BATCHES) - 1} to build, 0 unchanged, 1 cannot be made" in text
+
+
+def test_a_file_that_was_only_touched_costs_a_look(made: Home) -> None:
+    (made.raw / "val_data.npz").touch()
+    planned = made.json("plan", "imagenet64/npz_index")
+    (step,) = [step for step in planned["partitions"] if step["verdict"] == "build"]
+    assert step["partition"] == "val_data"
+    assert made.built("imagenet64/npz_index", "--stale") == set()  # its bytes are the same
+    assert made.json("plan", "imagenet64/npz_index")["totals"]["build"] == 0
