@@ -7,7 +7,6 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-
 from hypothesis import settings
 
 # how long an example takes is no property of the code on a machine that others use too

@@ -12,6 +12,10 @@ DATA = """
 type: imgassets.components.NpzImages
 attributes: {name: imagenet64, train_batches: [1, 2]}
 """
+FOLDERS = """
+type: imgassets.components.ImageFolder
+attributes: {name: mini, splits: {train: a, test: b}, stores: [memmap], classes: imagenet}
+"""
 NETWORK = """
 type: imgassets.components.Activations
 attributes:
@@ -43,7 +47,7 @@ def no_raw_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def load(network: str) -> dg.Definitions:
     with create_defs_folder_sandbox() as box:
-        for name, text in (("imagenet64", DATA), ("dmd2", network)):
+        for name, text in (("imagenet64", DATA), ("mini", FOLDERS), ("dmd2", network)):
             (box.defs_folder_path / name).mkdir()
             (box.defs_folder_path / name / "defs.yaml").write_text(text)
         with box.build_all_defs() as defs:
@@ -63,6 +67,15 @@ def test_every_attribute_is_read_and_partitions_follow_the_dataset() -> None:
         "imagenet64/arrays",
     }
     assert activations.op.pool == "gpu"
+
+
+def test_a_folder_dataset_has_assets_of_its_own_name() -> None:
+    network = NETWORK.replace("name: dmd2", "name: mini").replace("npz: imagenet64", "folder: mini")
+    made = {key: asset for asset in load(network).assets or [] for key in asset.keys}  # type: ignore[union-attr]
+    activations = made[dg.AssetKey(["mini", "activations"])]
+    assert activations.partitions_def is not None
+    assert activations.partitions_def.get_partition_keys() == ["train", "test"]
+    assert not list(activations.dependency_keys)
 
 
 @pytest.mark.parametrize(
