@@ -17,8 +17,9 @@ from imgassets.components.ilsvrc_stores import ilsvrc_stores
 from imgassets.components.store_assets import StoreFormat, StoreSettings
 from imgassets.errors import BadInput
 from imgassets.formats import jpeg
+from imgassets.formats.imagenet_records import RECORD_OVERHEAD
 from imgassets.formats.index import Index, IndexReader
-from imgassets.io.artifacts import Artifacts, Build, Builds
+from imgassets.io.artifacts import Artifacts, Build, Builds, Estimate
 from imgassets.io.base import BuildConfig
 from imgassets.progress import Progress
 from imgassets.resources import Storage
@@ -165,7 +166,8 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
         def build(split: str) -> Build:
             archive = source.archive(split)
             found: IlsvrcIndex | None = None
-            if checksums.known(archive) is None:  # one pass gives both, the checksum and the index
+            # one pass gives both, the checksum and the index; whoever only asks for the recipe gets no scan
+            if isinstance(context, dg.AssetExecutionContext) and checksums.known(archive) is None:
                 found = scan(split)
                 checksums.remember(archive, found.checksum)
             return Build(
@@ -219,11 +221,17 @@ def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
                 lambda: images(split, shard),
                 inputs=tar_index[split].as_input,
                 config=settings | ({"seed": seed} if split == "train" else {}),
+                estimate=lambda: _estimate(images(split, shard)),
             )
 
         return Builds(build, force=config.force)
 
     return tfrecords
+
+
+def _estimate(images: TarImages) -> Estimate:
+    rows, nbytes = len(images), images.nbytes
+    return Estimate(write=nbytes + rows * RECORD_OVERHEAD, rows=rows, read=nbytes)
 
 
 def _as_index(found: IlsvrcIndex) -> Index:

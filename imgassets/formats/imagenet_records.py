@@ -13,6 +13,10 @@ from imgassets.formats.tf_example import ImageExample
 
 OVERHEAD = 1 << 9
 """Most bytes of a record beside the JPEG and its file name."""
+RECORD_OVERHEAD = tfrecord.OVERHEAD + sum(
+    map(len, ImageExample("n01440764_10026.JPEG", "n01440764", 500, 375, 500, bytes(1 << 16)).parts()), -(1 << 16)
+)
+"""Bytes of a record beside the JPEG, of an image like most."""
 
 
 class SourceImage(Protocol):

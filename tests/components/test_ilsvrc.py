@@ -22,6 +22,7 @@ from imgassets.components.ilsvrc_checks import records_sound
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import TFRecordFile, write
+from imgassets.io.artifacts import Artifacts
 from imgassets.io.graph import Asset
 from imgassets.io.index import IndexIOManager
 from imgassets.io.stores import Hdf5IOManager, IpcIOManager, MemmapIOManager, ParquetIOManager, TarIOManager
@@ -30,6 +31,7 @@ from imgassets.operations.view import view
 from imgassets.resources import Storage
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc
+from imgassets.sources.ilsvrc_index import Ilsvrc
 from imgassets.sources.sharding import chunk, shuffled
 from imgassets.store import open_store
 from tests.pictures import jpeg
@@ -256,6 +258,34 @@ def copied(raw: Path, tmp_path: Path) -> Path:
     for file in (raw / "ilsvrc2012").iterdir():
         (mine / file.name).write_bytes(file.read_bytes())
     return mine
+
+
+def test_what_a_shard_costs_is_told_beforehand(finished: Release) -> None:
+    (definition,) = [asset for asset in finished.definitions.assets or () if asset.key.path[-1] == "tfrecords"]  # type: ignore[union-attr]
+    manager = TFRecordsIOManager(storage=finished.storage)
+    records = Asset(definition.key, definition.partitions_def, 1, manager, definition)  # type: ignore[union-attr, arg-type]
+    index = IndexIOManager(storage=finished.storage)
+    key = dg.AssetKey(["ilsvrc2012", "tar_index"])
+    inputs = {"tar_index": Artifacts(list(SHARDS), lambda split: index.artifact(key, split))}
+    builds = records.builds({"storage": finished.storage}, inputs, {})
+    for name in finished.keys:
+        estimate = builds.build(name).estimate
+        assert estimate is not None
+        size = (finished.folder / name).stat().st_size
+        assert estimate().rows == len(TFRecordFile(finished.folder / name))
+        assert abs(estimate().write - size) < 0.25 * size  # converted images grow, and these are small
+
+
+def test_asking_for_the_recipe_of_an_index_scans_nothing(
+    raw: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = Release(raw, tmp_path, instance)
+    (definition,) = [asset for asset in release.definitions.assets or () if asset.key.path[-1] == "tar_index"]  # type: ignore[union-attr]
+    manager = IndexIOManager(storage=release.storage)
+    asset = Asset(definition.key, definition.partitions_def, 1, manager, definition)  # type: ignore[union-attr, arg-type]
+    monkeypatch.setattr(Ilsvrc, "index", lambda *args, **settings: pytest.fail("scanned"))
+    build = asset.builds({"storage": release.storage}, {}, {}).build("validation")
+    assert any(name.endswith(".tar") for name in build.inputs)
 
 
 def test_a_shard_without_its_index_says_what_to_do(raw: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:
