@@ -1,4 +1,4 @@
-"""Readers by the conversion-library guide's names: stores with its arguments and attributes, also of its own stores."""
+"""Readers by the guide's names: stores with its arguments and attributes; stores of its own code open too."""
 
 from __future__ import annotations
 

@@ -100,8 +100,12 @@ class _RecordReader:
 
     def pieces(self, name: str, rows: Index) -> Sequence[memoryview]:
         """Encoded images or file names, each record checked."""
-        images = (self._records[int(row)] for row in rows)
-        return [memoryview(image.encoded if name == "image" else image.filename.encode()) for image in images]
+        return [self.piece(name, int(row)) for row in rows]
+
+    def piece(self, name: str, row: int) -> memoryview:
+        """One encoded image or file name, its record checked."""
+        image = self._records[row]
+        return memoryview(image.encoded if name == "image" else image.filename.encode())
 
     def gather(self, name: str, rows: Index, out: torch.Tensor) -> None:
         """Labels as bytes."""

@@ -46,10 +46,14 @@ class Asset:
         return list(self.partitions.get_partition_keys(dynamic_partitions_store=instance))
 
     def runs(self, partitions: Collection[str], instance: dg.DagsterInstance) -> Iterator[list[str]]:
-        """`partitions` as runs of neighbours, as Dagster's ranges are, of at most `run_size`."""
+        """`partitions` as runs of neighbours, as Dagster's ranges are, of at most `run_size`.
+
+        Runs end where they would if all partitions were wanted: an asset whose `run_size` divides its splits never gets
+        a run of two splits.
+        """
         wanted, run = set(partitions), list[str]()
-        for key in self.keys(instance):
-            if run and (key not in wanted or len(run) == self.run_size):
+        for place, key in enumerate(self.keys(instance)):
+            if run and (key not in wanted or place % self.run_size == 0):
                 yield run
                 run = []
             if key in wanted:

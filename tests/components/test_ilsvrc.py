@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -21,9 +22,11 @@ from imgassets.components.ilsvrc_checks import records_sound
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import TFRecordFile, write
+from imgassets.io.graph import Asset
 from imgassets.io.index import IndexIOManager
 from imgassets.io.stores import Hdf5IOManager, IpcIOManager, MemmapIOManager, ParquetIOManager, TarIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
+from imgassets.operations.view import view
 from imgassets.resources import Storage
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc
@@ -365,8 +368,18 @@ def test_no_run_of_a_backfill_holds_shards_of_both_splits(train: int) -> None:
     size = run_size({"train": train, "validation": 128})
     assert 1 <= size <= 128
     assert train % size == 0
+    dataset = IlsvrcTars(name="x", shards={"train": train, "validation": 128})
+    keys = [key for stems in dataset.stems.values() for key in stems]
+    for missing in (keys, keys[3:], keys[train // 2 :], keys[1::2], keys[-129:]):
+        asset: Any = SimpleNamespace(keys=lambda _: keys, run_size=size)
+        assert all(len({key[0] for key in run}) == 1 for run in Asset.runs(asset, missing, instance=None))  # type: ignore[arg-type]
     assert run_size({"train": 1024, "validation": 128}) == 128
     assert run_size({"validation": 1009}) == 128
+
+
+def clean() -> dict[str, str]:
+    """The environment without our own packages: TensorFlow's Python has others."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 READ = """
@@ -390,11 +403,21 @@ print(json.dumps(rows))
 """
 
 
-def test_tensorflow_reads_every_record(finished: Release) -> None:
+def test_tensorflow_reads_every_record_of_the_guides_folder(finished: Release, tmp_path: Path) -> None:
     python = tensorflow_python()
     if python is None:
         pytest.skip(MISSING)
-    run = subprocess.run([python, "-c", READ, finished.folder], check=True, capture_output=True, text=True)
+    manager = TFRecordsIOManager(storage=finished.storage)
+    (definition,) = [asset for asset in finished.definitions.assets or () if asset.key.path[-1] == "tfrecords"]  # type: ignore[union-attr]
+    records = Asset(definition.key, definition.partitions_def, 1, manager, definition)  # type: ignore[union-attr, arg-type]
+    links = view(records, finished.keys, tmp_path / "tf_records")
+    assert [link.relative_to(tmp_path / "tf_records").as_posix() for link in links] == finished.keys
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    snippet = readme.partition("Read them with `tf.data`")[2].partition("```python\n")[2].partition("```")[0]
+    script = f"{READ}\n{snippet}\nassert sum(int(y) >= 0 and x.shape[2] == 3 for x, y in dataset) == 84, 'README'"
+    run = subprocess.run(
+        [python, "-c", script, "tf_records"], cwd=tmp_path, check=True, capture_output=True, text=True, env=clean()
+    )
     found = {name: (synset, label, nbytes) for name, synset, label, nbytes in json.loads(run.stdout)}
     wanted = {}
     for split in SHARDS:
