@@ -166,6 +166,7 @@ class InputRun:
     def _config(self, first: int) -> dict[str, Any]:
         score = asdict(self.score) if self.score else None
         rule = asdict(self.selection) | {"score": score}
+        rule |= {name: list(value) for name, value in rule.items() if isinstance(value, tuple)}
         return self.run.settings | {"selection": rule, "first_row": first} | self.source.settings
 
     def _samples(self, key: str, rows: Rows) -> Iterator[Samples]:

@@ -79,6 +79,8 @@ class Asset:
                 arguments[name] = parameter.annotation(**config)
             elif name in inputs:
                 arguments[name] = inputs[name]
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                arguments |= {other: inputs[other] for other in inputs if other not in arguments}
             else:
                 arguments[name] = resources[name]
         builds: Builds = function(**arguments)

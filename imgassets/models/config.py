@@ -148,7 +148,8 @@ class NetworkConfig:
         return tuple(name for name in self.layers if name in asked)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """JSON values, as `from_dict` reads them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "network configuration") -> NetworkConfig:

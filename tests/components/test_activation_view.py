@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from imgassets.errors import MissingUpstream
+from imgassets.io.artifacts import Artifacts
 from imgassets.operations.graph import Asset
 from imgassets.operations.view import view
 from tests.components.networks import CHUNK, ROWS, NetworkGraph, network_graph, raw_images
@@ -25,6 +26,21 @@ def asset(graph: NetworkGraph, name: str) -> Asset:
     resources = graph.defs.resources or {}
     manager = resources[definition.get_io_manager_key_for_asset_key(key)]
     return Asset(key, definition.partitions_def, 128, manager, definition)
+
+
+def test_outside_of_a_run_an_asset_says_what_it_would_build(tmp_path: Path) -> None:
+    with network_graph(tmp_path, batch_size=4) as graph:
+        assert graph.run("activations", TRAIN[0]).success
+        activations = asset(graph, "activations")
+        inputs = {
+            name: Artifacts(TRAIN, lambda key, upstream=upstream: graph.data.artifact(upstream, key))  # type: ignore[misc]
+            for name, upstream in (("index", "npz_index"), ("pixels", "arrays"))
+        }
+        resources = {"storage": graph.data.storage, "device": graph.device}
+        build = activations.builds(resources, inputs, {}).build(TRAIN[0])
+        recipe = activations.artifact(TRAIN[0]).manifest.recipe
+        assert build.config == recipe.config
+        assert build.inputs == recipe.inputs
 
 
 def test_the_guides_tree(tmp_path: Path) -> None:
