@@ -47,15 +47,7 @@ class Asset:
 
     def runs(self, partitions: Collection[str], instance: dg.DagsterInstance) -> Iterator[list[str]]:
         """`partitions` as runs of neighbours, as Dagster's ranges are, of at most `run_size`."""
-        wanted, run = set(partitions), list[str]()
-        for key in self.keys(instance):
-            if run and (key not in wanted or len(run) == self.run_size):
-                yield run
-                run = []
-            if key in wanted:
-                run.append(key)
-        if run:
-            yield run
+        return neighbours(partitions, self.keys(instance), self.run_size)
 
     def artifact(self, partition: str) -> Artifact:
         """One partition, whether it exists or not."""
@@ -79,6 +71,19 @@ class Asset:
                 arguments[name] = resources[name]
         builds: Builds = function(**arguments)
         return builds
+
+
+def neighbours(wanted: Collection[str], every: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Runs of neighbours among `every`, of at most `size`, that cover exactly `wanted`."""
+    chosen, run = set(wanted), list[str]()
+    for key in every:
+        if run and (key not in chosen or len(run) == size):
+            yield run
+            run = []
+        if key in chosen:
+            run.append(key)
+    if run:
+        yield run
 
 
 def run_tags(run: Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput
-from imgassets.operations.backfill import _runs
+from imgassets.io.graph import neighbours
 from imgassets.operations.graph import definitions, parse_range, select
 from imgassets.sample_data import imagenet64
 
@@ -21,7 +21,7 @@ KEYS = [f"part_{number}" for number in range(30)]
 
 @given(st.sets(st.sampled_from(KEYS)), st.integers(1, 12))
 def test_runs_cover_what_is_wanted_once_in_order_and_nothing_between(wanted: set[str], size: int) -> None:
-    runs = list(_runs(sorted(wanted), KEYS, size))
+    runs = list(neighbours(sorted(wanted), KEYS, size))
     assert [key for run in runs for key in run] == [key for key in KEYS if key in wanted]
     for run in runs:
         first, last = KEYS.index(run[0]), KEYS.index(run[-1])
