@@ -7,13 +7,13 @@ RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 
 .PHONY: run ui test lint faults bench clean
 
-# dev tools too; .env gives Dagster's commands DAGSTER_HOME
+# Dev tools too. .env gives Dagster's commands DAGSTER_HOME; they let it override the environment, unless it asks that first.
 .venv: pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'imgassets needs Python 3.11 or newer: none was found'; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	echo 'DAGSTER_HOME=$(CURDIR)/dagster_home' > .env
+	echo 'DAGSTER_HOME="$${DAGSTER_HOME:-$(CURDIR)/dagster_home}"' > .env
 	touch .venv
 
 # TensorFlow reads the shards in a test; an environment of its own: 1.6 GB, and it asks for an older h5py
@@ -34,10 +34,10 @@ ui: .venv
 	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/dagster_home} $(BIN)/imgassets ui
 
 test: .venv
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
 
 faults: .venv
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not gpu"
 
 bench: .venv
 	for script in tests/bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$script || exit 1; done

@@ -19,7 +19,7 @@ from imgassets.errors import BadInput
 from imgassets.loader import distributed_rank, environment_rank
 from imgassets.pixels import MODES, encode, to_array
 from imgassets.sources.folder import class_folder
-from imgassets.store import Store, Transform
+from imgassets.store import Transform
 
 WAIT = 24 * 3600.0
 """Seconds a process waits for the others' shards."""
@@ -267,62 +267,7 @@ class DenseIpcConverter(IpcConverter):
     """Arrow IPC of images and label images."""
 
 
-class Reader(Store):
-    """A store by the guide's arguments and attributes; items are as `open_store` gives them."""
-
-    def __init__(
-        self,
-        dataset_path: str | os.PathLike[str],
-        transform: Transform | None = None,
-        target_transform: Transform | None = None,
-    ) -> None:
-        super().__init__(dataset_path, transform, target_transform)
-        self.dataset_path = self.path
-        self.len = len(self)
-        self.images_per_file = self.info.shards[0].rows
-        image = self.info.field("image")
-        self.mode = image.mode
-        self.shape = tuple(image.shape[:2]) if image.layout == "HWC" else tuple(image.shape[-2:])
-
-    @staticmethod
-    def worker_init_fn(worker_id: int) -> None:
-        """Nothing has to be done: readers work in any worker process."""
-
-    @staticmethod
-    def custom_sort(elem: str) -> int:
-        """The number in a file's name."""
-        return int(Path(elem).stem.rpartition("_")[2])
-
-
-class MemmapReader(Reader):
-    """Reads what `MemmapConverter` wrote."""
-
-
-class HDF5Reader(Reader):
-    """Reads what `HDF5Converter` wrote."""
-
-
-class ParquetReader(Reader):
-    """Reads what `ParquetConverter` wrote."""
-
-
-class IpcReader(Reader):
-    """Reads what `IpcConverter` wrote."""
-
-
-class TarReader(Reader):
-    """Reads what `TarConverter` wrote."""
-
-
-class DenseMemmapReader(Reader):
-    """Reads what `DenseMemmapConverter` wrote."""
-
-
-class DenseIpcReader(Reader):
-    """Reads what `DenseIpcConverter` wrote."""
-
-
-Hdf5Converter, Hdf5Reader = HDF5Converter, HDF5Reader
+Hdf5Converter = HDF5Converter
 
 
 def distributedConverter(cls: type) -> type:  # noqa: N802  (the guide's name)
@@ -342,6 +287,3 @@ def image_to_binary(img: Any) -> bytes:
     buffer = io.BytesIO()
     img.save(buffer, img.format)
     return buffer.getvalue()
-
-
-worker_init_fn = Reader.worker_init_fn

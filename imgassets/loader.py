@@ -169,18 +169,16 @@ class Loader:
         block = self._store.block_rows() or BLOCK_ROWS if self._shuffle == "block" else BLOCK_ROWS
         order = epoch_order(rows, self._shuffle, self._seed, self._epoch, block)
         epoch = self._epoch
-        end = rows - rows % share.step if share.drop_last and self._used == 0 else rows
         with ThreadPoolExecutor(self._threads, "imgassets-loader", _one_torch_thread) as pool:
             waiting: deque[tuple[int, Future[Any]]] = deque()
             at = self._used
+            # without the last step where that is short
+            end = rows - (rows - at) % share.step if share.drop_last else rows
             try:
                 while True:
                     while len(waiting) <= self._ahead and at < end:
                         first, last = share.place(at, rows - at)
                         following = min(at + share.step, rows)
-                        if share.drop_last and rows - at < share.step:
-                            at = end = rows
-                            break
                         if last > first:
                             waiting.append((following, pool.submit(self._fetch, order[first:last])))
                         at = following
@@ -193,6 +191,7 @@ class Loader:
             finally:
                 for _, future in waiting:
                     future.cancel()
+                _restore_torch_threads()
         if self._epoch == epoch:
             self._epoch, self._used = epoch + 1, 0
 
@@ -231,6 +230,13 @@ def environment_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, 
         if all(name in environment for name in names):
             return int(environment[names[0]]), int(environment[names[1]])
     return 0, 1
+
+
+def _restore_torch_threads() -> None:
+    """What `_one_torch_thread` set is also what threads of the program's own would begin with."""
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads())
 
 
 def _one_torch_thread() -> None:

@@ -28,6 +28,7 @@ from imgassets.formats.extents import Files, Index
 from imgassets.formats.reading import Reader
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import NAME, StoreInfo, notes, skipped
+from imgassets.items import Items, collate, dressed, target_image, typed
 from imgassets.pixels import decode, decode_label, to_image
 
 if TYPE_CHECKING:
@@ -36,26 +37,33 @@ if TYPE_CHECKING:
     from imgassets.loader import Loader
 
 Transform = Callable[[Any], Any]
-LABEL_MODES = {("|u1", ()): "L", ("|u1", (3,)): "RGB", ("|u1", (4,)): "RGBA", ("<u2", ()): "I;16", ("<i4", ()): "I"}
-"""Pillow's mode of labels for every pixel, by dtype and channels."""
 
 
 def open_store(
-    path: str | os.PathLike[str], transform: Transform | None = None, target_transform: Transform | None = None
+    path: str | os.PathLike[str],
+    transform: Transform | None = None,
+    target_transform: Transform | None = None,
+    *,
+    split: str = "",
 ) -> Store | CtStore:
     """Open an image store: a folder, or an fsspec URL such as `s3://bucket/store` or `hf://datasets/name/store`.
 
     A folder of CT shards opens as a `CtStore`, whose items are (volume, report, labels).
 
     `transform` is given the image as a Pillow image; `target_transform` the label, if it is
-    one for every pixel as a Pillow image too.
+    one for every pixel as a Pillow image too. `split` says which, of a folder of TFRecord shards that holds several.
 
     Raises:
         MissingUpstream: there is no store.
+        BadInput: a folder of TFRecord shards holds several splits, and none was named.
         StoreError: it is damaged, cut short, or of another version.
     """
     if CtStore.lies_at(path):
         return CtStore(path, transform, target_transform)
+    from imgassets.record_store import RecordStore, holds_records
+
+    if holds_records(os.fspath(path)):
+        return RecordStore(os.fspath(path), transform, target_transform, split)
     return Store(path, transform, target_transform)
 
 
@@ -166,7 +174,10 @@ class Store:
 
     def raw(self, index: int, field: str = "image") -> memoryview:
         """The stored bytes of one row of a field of variable size, uncopied: the image file itself."""
-        return self._reader.pieces(field, self._rows([index]))[0]
+        row = index + self._length if index < 0 else index
+        if not 0 <= row < self._length:
+            raise IndexError(f"index {index} is out of range for {self._length} rows")
+        return self._reader.piece(field, row)
 
     def raw_batch(self, indices: Sequence[int] | Index, field: str = "image") -> Sequence[memoryview]:
         """As `raw`, of several rows."""
@@ -293,7 +304,9 @@ class Store:
         for k, image in enumerate(images):
             item: tuple[Any, ...] = (image if self.transform is None else self.transform(self._picture(image)),)
             if labels is not None:
-                item += (labels[k] if self.target_transform is None else self.target_transform(_target(labels[k])),)
+                item += (
+                    labels[k] if self.target_transform is None else self.target_transform(target_image(labels[k])),
+                )
             items.append(item)
         return items
 
@@ -314,73 +327,3 @@ class Store:
         storage = torch.UntypedStorage._new_shared(nbytes)  # type: ignore[no-untyped-call]
         memory: torch.Tensor = torch.empty(0, dtype=torch.uint8).set_(storage)
         return memory.view(rows, self._image.nbytes)
-
-
-class Items(Sequence[Any]):
-    """Items of one batch: a sequence for whoever collates them, and the batch as it was fetched for `collate`."""
-
-    def __init__(self, images: Any, labels: Any) -> None:
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        return (self.images[index],) if self.labels is None else (self.images[index], self.labels[index])
-
-
-def collate(items: Sequence[Any]) -> Any:
-    """A `collate_fn` for torch's DataLoader that hands a fetched batch over without copying it again.
-
-    Items that cannot be stacked stay lists.
-    """
-    import torch
-    from torch.utils.data import default_collate
-
-    if isinstance(items, Items) and not isinstance(items.images, list):
-        labels = torch.tensor(items.labels) if isinstance(items.labels, list) else items.labels
-        return (items.images,) if labels is None else (items.images, labels)
-    columns = [list(column) for column in zip(*items, strict=True)]
-    return tuple(default_collate(column) if _stackable(column) else column for column in columns)
-
-
-def _stackable(column: Sequence[Any]) -> bool:
-    import torch
-
-    if isinstance(column[0], torch.Tensor):
-        return all(value.shape == column[0].shape for value in column)
-    return isinstance(column[0], int | float | np.ndarray)
-
-
-def _target(label: Any) -> Any:
-    """A label for every pixel as a Pillow image, where Pillow has a mode for it; any other as it is."""
-    import torch
-
-    if not isinstance(label, torch.Tensor):
-        return label
-    array = label.numpy()
-    plain = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    mode = LABEL_MODES.get((plain.dtype.str, plain.shape[2:]))
-    return label if mode is None else to_image(plain, mode)
-
-
-def typed(flat: torch.Tensor, field: Field) -> torch.Tensor:
-    """Bytes (n, bytes of a row) as rows of a field, uncopied."""
-    import torch
-
-    dtype = torch.from_numpy(np.empty(0, field.dtype)).dtype
-    return flat.view(dtype).view(len(flat), *field.shape)
-
-
-def dressed(pixels: Any, field: Field | None = None) -> torch.Tensor:
-    """Pixels as tensors with channels first, uncopied: bytes (n, bytes of an image), or one array (H, W, C)."""
-    import torch
-
-    if field is None:
-        return torch.from_numpy(pixels).permute(2, 0, 1)
-    images = typed(pixels, field)
-    if field.layout == "HWC":
-        return images.permute(0, 3, 1, 2)
-    return images[:, None] if field.layout == "HW" else images

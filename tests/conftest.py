@@ -13,6 +13,8 @@ from hypothesis import settings
 settings.register_profile("imgassets", deadline=None)
 settings.load_profile("imgassets")
 
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:

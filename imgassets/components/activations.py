@@ -15,10 +15,12 @@ from imgassets.components.activation_config import (
     ScoreColumn,
     class_id,
 )
+from imgassets.components.activation_folders import FolderInput
 from imgassets.components.activation_inputs import Input, NpzInput
 from imgassets.components.activation_run import GeneratedRun, InputRun, NetworkRun, Score
 from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.embedding import EmbeddingRun
+from imgassets.components.image_folder import ImageFolder
 from imgassets.components.npz_images import NpzImages
 from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifacts, Builds
@@ -36,7 +38,7 @@ Describe = dg.Resolver.default
 
 @dataclass
 class Activations(dg.Component, dg.Resolvable):
-    """The network over one data set: `npz` names an NPZ dataset's folder in `defs/`.
+    """The network over one data set: `npz` names an NPZ dataset's folder in `defs/`, `folder` an image-folder one's.
 
     Example:
         >>> # imgassets/defs/dmd2_val/defs.yaml
@@ -167,7 +169,7 @@ class Activations(dg.Component, dg.Resolvable):
         if (self.npz is None) == (self.folder is None):
             raise BadInput(f"{self.name}: one input is needed, npz or folder: {self.npz=}, {self.folder=}")
         if self.folder is not None:
-            raise BadInput(f"{self.name}: folder={self.folder!r}: no image-folder dataset can be read yet")
+            return self.build_over(FolderInput(context.load_component(self.folder, ImageFolder), self.resize))
         dataset = context.load_component(str(self.npz), NpzImages)
         return self.build_over(NpzInput(dataset.name, dataset.splits, self.enlarge))
 

@@ -13,6 +13,8 @@ from pydantic import Field
 from imgassets.components.assets import RUN_SIZE, dataset_asset
 from imgassets.components.automation import Automation, automated
 from imgassets.components.ilsvrc_checks import ilsvrc_checks
+from imgassets.components.ilsvrc_stores import ilsvrc_stores
+from imgassets.components.store_assets import StoreFormat, StoreSettings
 from imgassets.errors import BadInput
 from imgassets.formats import jpeg
 from imgassets.formats.index import Index, IndexReader
@@ -71,6 +73,18 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
             description="chunks: ceil(n/shards) images a shard, as the reference; even: shards of equal size."
         ),
     ] = "chunks"
+    stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Image stores to make of each split.")] = (
+        field(default_factory=lambda: ["memmap", "hdf5", "parquet", "ipc", "tar"])
+    )
+    store_settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
+        default_factory=lambda: StoreSettings(on_error="skip")
+    )
+    size: Annotated[
+        tuple[int, int] | None,
+        dg.Resolver.default(
+            description="[height, width] of images in stores; without it they keep their original bytes."
+        ),
+    ] = None
     verify_md5: Annotated[
         bool, dg.Resolver.default(description="Refuse archives whose MD5 is not the expected one, instead of warning.")
     ] = False
@@ -102,10 +116,13 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
         return Ilsvrc(folder, tuple(self.shard_counts), self.labels, self.verify_md5)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Two assets and their checks."""
+        """The index, the shards and the stores, and their checks."""
         index, records = _tar_index(self), _tfrecords(self)
         checks = ilsvrc_checks(index, records, self.shard_counts, self.spread)
-        return automated(self.name, dg.Definitions([index, records], asset_checks=checks), self.automation)
+        splits = list(self.shard_counts)
+        stores = ilsvrc_stores(index, splits, self.stores, self.store_settings, self.size, self.source)
+        merged = dg.Definitions.merge(dg.Definitions([index, records], asset_checks=checks), stores)
+        return automated(self.name, merged, self.automation)
 
 
 def _default_shards() -> dict[str, int]:

@@ -91,7 +91,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
         config = {"size": self.size and list(self.size), "mode": self.mode, "upright": self.upright}
         return Feed(
             lambda: self._source(files),
-            {self.folders[split]: _checksum(files, storage)},
+            {self.folders[split]: checksum_of(files, storage)},
             config | {"classes": self.classes},
         )
 
@@ -109,7 +109,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
         return files if self.size is None else Resized(files, self.size, self.mode, orient=self.upright)
 
 
-def _checksum(files: Files, storage: Storage) -> str:
+def checksum_of(files: Files, storage: Storage) -> str:
     """XXH3-128 over names and checksums of all files, in order."""
     digest = xxhash.xxh3_128()
     checksums = storage.artifacts.checksums

@@ -1,5 +1,6 @@
 """The image stores of a dataset, one asset per format, and what is proven of them."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,7 +41,9 @@ COMPARED_ROWS = 256
 class StoreConfig(BuildConfig):
     """Run configuration of a store."""
 
-    threads: int = Field(default=2, description="Threads that read and decode; they do not change the bytes.")
+    threads: int = Field(
+        default=0, description="Threads that read and decode, 0 for one per processor; they do not change the bytes."
+    )
 
 
 @dataclass
@@ -111,7 +114,7 @@ def _store(
     def builds(config: StoreConfig, storage: Storage, artifacts: Artifacts) -> Builds:
         def build(split: str) -> Build:
             fed = feed(split, storage, artifacts)
-            plan = settings.plan(format_, config.threads)
+            plan = settings.plan(format_, config.threads or os.cpu_count() or 1)
             return Build(
                 lambda: Stored(fed.source(), plan), inputs=fed.inputs, config={**fed.config, **settings.config(format_)}
             )

@@ -30,6 +30,10 @@ MAP_FIXED = 0x10
 class Bytes(Protocol):
     """Random access to a range of byte positions."""
 
+    def piece(self, position: int, size: int) -> memoryview:
+        """The bytes at one position."""
+        ...
+
     def gather(self, positions: Index, out: torch.Tensor) -> None:
         """Fill row i of `out`, uint8 (rows, nbytes) contiguous, with the bytes from `positions[i]` on."""
         ...
@@ -77,6 +81,7 @@ class Mapped:
             "version": 3,
         }
         self._bytes: NDArray[np.uint8] = np.asarray(self)
+        self._view = self._bytes.data
         self._views: dict[int, torch.Tensor] = {}
 
     def gather(self, positions: Index, out: torch.Tensor) -> None:
@@ -87,8 +92,12 @@ class Mapped:
 
     def pieces(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
         """The bytes at each position, uncopied."""
-        view = self._bytes.data
+        view = self._view
         return [view[p : p + n] for p, n in zip(positions.tolist(), sizes.tolist(), strict=True)]
+
+    def piece(self, position: int, size: int) -> memoryview:
+        """The bytes at one position, uncopied."""
+        return self._view[position : position + size]
 
     def _rows(self, nbytes: int) -> torch.Tensor:
         if nbytes not in self._views:
@@ -145,6 +154,10 @@ class Remote:
         sizes = np.full(len(positions), out.shape[1], np.int64)
         for row, data in zip(target, self.pieces(positions, sizes), strict=True):
             row[:] = np.frombuffer(data, np.uint8)
+
+    def piece(self, position: int, size: int) -> memoryview:
+        """The bytes at one position."""
+        return self.pieces(np.array([position]), np.array([size]))[0]
 
     def pieces(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
         """The bytes at each position.

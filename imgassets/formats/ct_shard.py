@@ -10,22 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from imgassets.errors import BadInput
+from imgassets.formats.ustar import END, RECORD, header, padding, scan
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 FORMAT = "ct_shard/1"
-BLOCK, RECORD = 512, 10240
-"""ustar pads members to blocks and archives to records (POSIX.1-1988)."""
 KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 """No dot: WebDataset takes what follows the first one for the extension."""
 EXTENSIONS = ("bin", "cls", "json", "txt")
@@ -129,7 +128,7 @@ def write_shard(sink: Writable, samples: Iterable[Sample]) -> Shard:
             }
             members = {extension: tar.add(f"{sample.key}.{extension}", contents[extension]) for extension in EXTENSIONS}
             records.append(SampleRecord(sample.key, sample.array.shape, "float16", sample.sha256, members))
-        tar.put(bytes(-(-(tar.size + 2 * BLOCK) // RECORD) * RECORD - tar.size))
+        tar.put(bytes(-(-(tar.size + len(END)) // RECORD) * RECORD - tar.size))
     return Shard(tar.size, tar.digest.hexdigest(), tuple(records))
 
 
@@ -145,7 +144,7 @@ class _Archive:
         self.put(header(name, len(view)))
         start = self.size
         self.put(view)
-        self.put(bytes(-len(view) % BLOCK))
+        self.put(padding(len(view)))
         return start, len(view)
 
     def put(self, data: Buffer) -> None:
@@ -158,44 +157,6 @@ class _Archive:
             self.digest.update(view)
             self._sink.write(view)
         self.size += len(view)
-
-
-def header(name: str, size: int) -> bytes:
-    """A ustar header of a regular file with mode 0644, owner 0 and time 0; `name` is ASCII of at most 100 bytes."""
-    block = bytearray(BLOCK)
-    block[0 : len(name)] = name.encode("ascii")
-    block[100:136] = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size
-    block[136:156] = b"00000000000\0" + b" " * 8  # the checksum counts itself as eight spaces
-    block[156:157] = b"0"
-    block[257:265] = b"ustar\00000"
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
-def scan(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
-    """Name, offset and length of every member of a plain ustar archive.
-
-    Raises BadInput at a damaged header, a member that is cut off, anything but regular files, or a missing end.
-    """
-    end = file.seek(0, 2)
-    at = 0
-    while at + BLOCK <= end:
-        file.seek(at)
-        block = file.read(BLOCK)
-        if block == bytes(BLOCK):
-            return
-        try:
-            checksum, size = int(block[148:154], 8), int(block[124:135], 8)
-            name = block[:100].rstrip(b"\0").decode("ascii")
-        except ValueError as error:
-            raise BadInput(f"There is no tar header at byte {at}.") from error
-        if checksum != sum(block[:148]) + 256 + sum(block[156:]) or block[156:157] != b"0":
-            raise BadInput(f"The tar header at byte {at} is damaged, or no regular file's.")
-        if at + BLOCK + size > end:
-            raise BadInput(f"{name} is cut off.")
-        yield name, at + BLOCK, size
-        at += BLOCK + -(-size // BLOCK) * BLOCK
-    raise BadInput("The archive stops before its end.")
 
 
 def records_of(path: Path) -> list[SampleRecord]:

@@ -190,8 +190,8 @@ class CtSplit(Sequence[Scan]):
 
 
 def map_volume(path: Path, record: SampleRecord) -> np.ndarray[Any, np.dtype[np.float16]]:
-    """The volume of one sample, mapped from its shard."""
-    return np.memmap(path, "<f2", "r", record.members["bin"][0], record.shape)
+    """The volume of one sample, mapped from its shard; what is written to it stays in memory."""
+    return np.memmap(path, "<f2", "c", record.members["bin"][0], record.shape)
 
 
 def read_text(path: Path, record: SampleRecord) -> str:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from imgassets.commit import Sink
 
 FEATURES = "features.parquet"
+GROUP = 2048
+"""Rows gathered before a row group is written, however small the batches they come in."""
 
 
 class FeatureWriter:
     """Writes `features.parquet`: per sample its global index, class, and of each layer the pooled features,
-    largest absolute value and L2 norm. One row group per `append`, so memory is one batch's.
+    largest absolute value and L2 norm. Memory is that of one row group, of about `GROUP` rows.
 
     Args:
         sink: where the file goes.
@@ -40,6 +42,7 @@ class FeatureWriter:
                 pa.field(f"{layer}_norm", pa.float32()),
             ]
         self.schema = pa.schema(fields)
+        self._waiting: list[pa.RecordBatch] = []
         self._file = pa.PythonFile(OneWay(sink), mode="w")
         self._writer = pq.ParquetWriter(
             self._file, self.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
@@ -64,11 +67,21 @@ class FeatureWriter:
                 pa.array(absmax[layer]),
                 pa.array(norm[layer]),
             ]
-        self._writer.write_batch(pa.record_batch(columns, schema=self.schema))
+        self._waiting.append(pa.record_batch(columns, schema=self.schema))
+        if sum(len(batch) for batch in self._waiting) >= GROUP:
+            self._flush()
 
     def close(self) -> None:
-        """Write the footer."""
+        """Write what waits, and the footer."""
+        self._flush()
         self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting))
+        self._waiting = []
 
 
 def pooled_matrix(table: pa.Table, layer: str) -> NDArray[np.float32]:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets.formats.ustar import END, header, padding
+
 if TYPE_CHECKING:
     from imgassets.commit import Sink
 
-BLOCK = 512
 SUB = 1
 """PNG's filter that stores each byte's difference to the pixel before: the cheapest that helps."""
 
@@ -54,13 +55,11 @@ class PngTar:
     def add(self, index: int, image: NDArray[np.uint8]) -> None:
         """Append the (H, W, 3) uint8 image of the sample with this global index."""
         data = encode_png(image)
-        info = tarfile.TarInfo(png_name(index))
-        info.size = len(data)
-        self._sink.writev((info.tobuf(tarfile.USTAR_FORMAT), data, bytes(-len(data) % BLOCK)))
+        self._sink.writev((header(png_name(index), len(data)), data, padding(len(data))))
 
     def close(self) -> None:
         """Write the two empty blocks that end a tar."""
-        self._sink.write(bytes(2 * BLOCK))
+        self._sink.write(END)
 
 
 def read_members(path: Path) -> Iterator[tuple[str, bytes]]:

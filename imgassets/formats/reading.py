@@ -159,6 +159,13 @@ class Reader:
             return [memoryview(row) for row in column.of(rows)]
         raise TypeError(f"{name} has rows of one size")
 
+    def piece(self, name: str, row: int) -> memoryview:
+        """As `pieces`, of one row: without the cost of arrays, which is more than that of the fetch."""
+        column = self._column(name)
+        if isinstance(column, Scattered):
+            return self._space.piece(column.positions.item(row), column.sizes.item(row))
+        return self.pieces(name, np.array([row]))[0]
+
     def block_rows(self) -> int | None:
         """Rows that are decoded together, where there are such."""
         for field in self.info.fields:

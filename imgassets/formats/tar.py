@@ -17,12 +17,10 @@ from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
 from imgassets.formats.extents import Extent, Files, Spans, Values, one_run
+from imgassets.formats.ustar import BLOCK, END, header, padding
 from imgassets.sniff import extension
 
 NAME = "tar/1"
-BLOCK = 512
-"""A tar file is a sequence of records of 512 bytes (POSIX ustar)."""
-ZEROS = bytes(BLOCK)
 
 
 def write(
@@ -46,10 +44,10 @@ def write(
                     size = len(head) + len(body)
                     if not field.scalar:
                         spans[field.name].append((position + BLOCK, size))
-                    parts += (_header(f"{number:09d}.{suffix}".encode(), size), head, body, ZEROS[: -size % BLOCK])
+                    parts += (header(f"{number:09d}.{suffix}", size), head, body, padding(size))
                     position += BLOCK + size + -size % BLOCK
                 sink.write(b"".join(parts))
-        sink.write(ZEROS + ZEROS)
+        sink.write(END)
     for name, pairs in spans.items():
         with stage.create(f"{stem}.{name}.spans.npy") as sink:
             sink.write(npy.dump(np.array(pairs, np.int64)))
@@ -107,12 +105,3 @@ def _members(field: Field, column: Column) -> Iterator[tuple[str, bytes, Any]]:
 
 def _npy_header(field: Field) -> bytes:
     return npy.header(field.dtype, field.shape, 64)
-
-
-def _header(name: bytes, size: int) -> bytes:
-    """A ustar header (POSIX.1-1988) of a regular file: mode 0644, owner 0, time 0."""
-    if size >= 8**11:
-        raise StoreError(f"A member of {size} bytes does not fit into a tar file of 8 GiB members.")
-    head = b"%b0000644\x000000000\x000000000\x00%011o\x0000000000000\x00        0" % (name.ljust(100, b"\0"), size)
-    head = (head + bytes(100) + b"ustar\x0000").ljust(BLOCK, b"\0")
-    return b"%b%06o\x00 %b" % (head[:148], sum(head), head[156:])

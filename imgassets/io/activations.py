@@ -18,7 +18,7 @@ from imgassets.formats.features import FEATURES, FeatureWriter
 from imgassets.formats.png_tar import PngTar, encode_png, png_name, read_pngs
 from imgassets.io.base import ArtifactIOManager, Metadata
 from imgassets.models.extract import Outputs, Samples
-from imgassets.models.statistics import Moments
+from imgassets.models.statistics import Accumulator, Moments
 
 SHOWN = 24
 IMAGES, RECONSTRUCTED = "images", "reconstructed"
@@ -55,7 +55,7 @@ class ActivationsIOManager(ArtifactIOManager):
     def write(self, content: NetworkOutputs, stage: Stage) -> Written:
         """Write `NetworkOutputs` with layers."""
         stage.need(content.rows * content.stored_values * content.bytes_per_value)
-        moments = {layer: Moments.zeros(shape[0]) for layer, shape in content.layers.items()}
+        pooled = {layer: Accumulator(shape[0]) for layer, shape in content.layers.items()}
         absmax = dict.fromkeys(content.layers, 0.0)
         rows = 0
         with stage.create(FEATURES) as sink, ExitStack() as stack:
@@ -67,13 +67,13 @@ class ActivationsIOManager(ArtifactIOManager):
                 features.append(out.samples.index, out.samples.class_ids, out.pooled, out.absmax, out.norm)
                 pictures.add(out)
                 for layer in content.layers:
-                    moments[layer].add(Moments.of(out.pooled[layer]))
+                    pooled[layer].add(out.pooled[layer])
                     absmax[layer] = max(absmax[layer], float(out.absmax[layer].max()))
                 rows += len(out.samples)
             features.close()
             pictures.close()
         with stage.create(MOMENTS) as sink:
-            write_npz(sink, {k: v for layer, m in moments.items() for k, v in m.as_arrays(layer).items()})
+            write_npz(sink, {k: v for layer, p in pooled.items() for k, v in p.moments().as_arrays(layer).items()})
         shapes = {layer: list(shape) for layer, shape in content.layers.items()}
         return Written({"rows": rows, "layers": shapes, "absmax": absmax, "non_finite": 0, **content.facts})
 

@@ -46,8 +46,20 @@ class Asset:
         return list(self.partitions.get_partition_keys(dynamic_partitions_store=instance))
 
     def runs(self, partitions: Collection[str], instance: dg.DagsterInstance) -> Iterator[list[str]]:
-        """`partitions` as runs of neighbours, as Dagster's ranges are, of at most `run_size`."""
-        return neighbours(partitions, self.keys(instance), self.run_size)
+        """`partitions` as runs of neighbours, as Dagster's ranges are, of at most `run_size`.
+
+        Runs end where they would if all partitions were wanted: an asset whose `run_size` divides its splits never gets
+        a run of two splits.
+        """
+        wanted, run = set(partitions), list[str]()
+        for place, key in enumerate(self.keys(instance)):
+            if run and (key not in wanted or place % self.run_size == 0):
+                yield run
+                run = []
+            if key in wanted:
+                run.append(key)
+        if run:
+            yield run
 
     def artifact(self, partition: str) -> Artifact:
         """One partition, whether it exists or not."""
@@ -71,19 +83,6 @@ class Asset:
                 arguments[name] = resources[name]
         builds: Builds = function(**arguments)
         return builds
-
-
-def neighbours(wanted: Collection[str], every: Sequence[str], size: int) -> Iterator[list[str]]:
-    """Runs of neighbours among `every`, of at most `size`, that cover exactly `wanted`."""
-    chosen, run = set(wanted), list[str]()
-    for key in every:
-        if run and (key not in chosen or len(run) == size):
-            yield run
-            run = []
-        if key in chosen:
-            run.append(key)
-    if run:
-        yield run
 
 
 def run_tags(run: Sequence[str]) -> dict[str, str]:

@@ -69,6 +69,30 @@ class Moments:
         )
 
 
+class Accumulator:
+    """Moments of rows that come in small batches, gathered first: a few large products instead of many small ones."""
+
+    def __init__(self, channels: int, block: int = 1024) -> None:
+        self._moments, self._block = Moments.zeros(channels), block
+        self._waiting: list[Features] = []
+
+    def add(self, rows: Features) -> None:
+        """Take (B, C) rows."""
+        self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= self._block:
+            self._gather()
+
+    def moments(self) -> Moments:
+        """Of all rows so far."""
+        self._gather()
+        return self._moments
+
+    def _gather(self) -> None:
+        if self._waiting:
+            self._moments.add(Moments.of(np.concatenate(self._waiting)))
+        self._waiting = []
+
+
 def frechet_distance(a: Moments, b: Moments) -> float:
     """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)) of the two covariances, as in FID (Heusel et al. 2017).
 

@@ -57,7 +57,7 @@ def _info(sample: dict[str, Any], number: int, activation_path: str, paths: dict
 
 def _document(artifact: Artifact, model: str, samples: list[dict[str, Any]]) -> bytes:
     config = artifact.manifest.recipe.config
-    classes = imagenet_classes()
+    classes, split = imagenet_classes(), artifact.partition
     labels = {str(i): list(pair) for i, pair in enumerate(zip(classes.synsets, classes.names, strict=True))}
     document = {
         "model_type": model,
@@ -65,7 +65,7 @@ def _document(artifact: Artifact, model: str, samples: list[dict[str, Any]]) -> 
         "layers": config["layers"],
         "conditioning_sigma": config["conditioning_sigma"],
         "seed": config["seed"],
-        "split": "val" if artifact.partition.startswith("val") else "train",
+        "split": {"train_data_batch": "train", "val_data": "val"}.get(artifact.partition.rstrip("_0123456789"), split),
         "class_labels": labels,
         "samples": samples,
     }

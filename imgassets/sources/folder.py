@@ -37,19 +37,21 @@ def class_folder(
     numbers = dict(class_to_idx) if class_to_idx is not None else {name: k for k, name in enumerate(names)}
     if unknown := [name for name in names if name not in numbers]:
         raise BadInput(f"{root}/{unknown[0]} is none of the {len(numbers)} classes: remove or rename the folder.")
-    items: list[Item] = []
+    paths: list[str] = []
+    labels: list[int] = []
     empty: list[str] = []
     for name in names:
-        found = [Item(path, root / path, numbers[name]) for path in _images(root, name)]
-        items += found
+        found = list(_images(root, name))
+        paths += found
+        labels += [numbers[name]] * len(found)
         if not found:
             empty.append(name)
-    if empty and on_error == "fail" and items:
+    if empty and on_error == "fail" and paths:
         raise BadInput(f"{root}/{empty[0]} holds no image: remove the folder, or set on_error: skip.")
-    if not items:
+    if not paths:
         raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}) in its {len(names)} class folders.")
     about: dict[str, Any] = {"kind": "class_folder", "mode": mode} | ({"empty_classes": empty} if empty else {})
-    return Files(items, numbers, mode=mode, about=about)
+    return Files(_Listing(root, paths, labels), numbers, mode=mode, about=about)
 
 
 def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> Files:
@@ -67,19 +69,47 @@ def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> Files:
         if stem in found:
             raise BadInput(f"{labels}/{found[stem]} and {path} are both labels of {stem}: keep one.")
         found[stem] = path
-    items = []
-    for path in _images(root, ""):
-        label = found.get(unicodedata.normalize("NFC", path.rpartition(".")[0]))
-        problem = "" if label else f"there is no label file for it in {labels.name}"
-        items.append(Item(path, root / path, 0, label_path=labels / (label or path), problem=problem))
-    if not items:
+    paths = list(_images(root, ""))
+    fitting = [found.get(unicodedata.normalize("NFC", path.rpartition(".")[0]), "") for path in paths]
+    if not paths:
         raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}).")
-    return Files(items, mode=mode, about={"kind": "label_folder", "mode": mode})
+    return Files(_Labelled(root, paths, labels, fitting), mode=mode, about={"kind": "label_folder", "mode": mode})
 
 
-def listing(source: Files) -> Sequence[tuple[str, Path]]:
+class _Listing(Sequence[Item]):
+    """Items of a folder, made when they are looked at: paths below the root are all that is kept."""
+
+    def __init__(self, root: Path, paths: Sequence[str], labels: Sequence[int]) -> None:
+        self._root, self._paths, self._labels = root, paths, labels
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        return self._item(index, self._paths[index])
+
+    def _item(self, index: int, path: str) -> Item:
+        return Item(path, self._root / path, self._labels[index])
+
+
+class _Labelled(_Listing):
+    """The same, with label files (empty: there is none)."""
+
+    def __init__(self, root: Path, paths: Sequence[str], labels: Path, fitting: Sequence[str]) -> None:
+        super().__init__(root, paths, ())
+        self._folder, self._fitting = labels, fitting
+
+    def _item(self, index: int, path: str) -> Item:
+        label = self._fitting[index]
+        problem = "" if label else f"there is no label file for it in {self._folder.name}"
+        return Item(path, self._root / path, 0, label_path=self._folder / (label or path), problem=problem)
+
+
+def listing(source: Files) -> Iterator[tuple[str, Path]]:
     """Names and places of every file a source reads, for checksums of inputs."""
-    return [pair for item in source.items for pair in _files(item)]
+    return (pair for item in source.items for pair in _files(item))
 
 
 def _files(item: Item) -> Iterator[tuple[str, Path]]:

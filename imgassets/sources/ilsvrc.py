@@ -119,7 +119,10 @@ def _inner_tars(tape: Tape) -> Iterator[tuple[str, Member]]:
     for member in walk(tape.read, 0, tape.size, where):
         synset = member.basename.removesuffix(".tar")
         if synset == member.basename or synset not in known:
-            raise BadInput(f"{where} holds {member.name!r}, expected <synset>.tar of one of the 1000 ImageNet synsets.")
+            raise BadInput(
+                f"{where} holds {member.name!r}, expected <synset>.tar of one of the 1000 ImageNet "
+                "synsets: repack the archive without it."
+            )
         if synset in seen:
             raise BadInput(f"{where} holds two tars of {synset} ({member.name!r} is the second); repack the archive.")
         seen.add(synset)
@@ -130,7 +133,9 @@ def _images_of(tape: Tape, synset: str, tar: Member) -> Iterator[Member]:
     where = f"{tape.path.name}: {tar.name}"
     for member in walk(tape.read, tar.offset, tar.offset + tar.size, where):
         if not member.basename.startswith(f"{synset}_"):
-            raise BadInput(f"{where} holds {member.name!r}, expected only images named {synset}_<number>.JPEG.")
+            raise BadInput(
+                f"{where} holds {member.name!r}, expected only images named {synset}_<number>.JPEG: repack the archive."
+            )
         yield member
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from imgassets.models.edm import Denoiser
 from imgassets.models.extract import Extractor, Outputs, Samples
 from imgassets.models.resize import lanczos_stretch, resize_image
 from imgassets.models.settings import Compute, Extraction
-from imgassets.models.statistics import Moments
+from imgassets.models.statistics import Accumulator
 from tests.bench.plain_edm import PlainDenoiser
 
 LAYERS = ("encoder_bottleneck", "midblock")
@@ -120,7 +119,7 @@ def write_all(folder: Path, config: NetworkConfig, made: list[Outputs], *, compr
     """What a partition's writer does with results that are there."""
     stage = Stage(Location(folder, folder / "a", folder=True), Recipe("a", "b", {}, {}, "f/1", "1"))
     stage.open(resume=False)
-    moments = {layer: Moments.zeros(config.layer_shape(layer)[0]) for layer in LAYERS}
+    pooled = {layer: Accumulator(config.layer_shape(layer)[0]) for layer in LAYERS}
     with stage.create(FEATURES) as sink, stage.create("images.tar") as tar_sink:
         features, tar = FeatureWriter(sink, {n: config.layer_shape(n)[0] for n in LAYERS}), PngTar(tar_sink)
         for number, out in enumerate(made):
@@ -128,12 +127,14 @@ def write_all(folder: Path, config: NetworkConfig, made: list[Outputs], *, compr
             write_batch(stage, number, out.activations, samples, compressed=compressed)
             features.append(out.samples.index, out.samples.class_ids, out.pooled, out.absmax, out.norm)
             for layer in LAYERS:
-                moments[layer].add(Moments.of(out.pooled[layer]))
+                pooled[layer].add(out.pooled[layer])
             if images and out.samples.images is not None:
                 for i, image in zip(out.samples.index.tolist(), out.samples.images.transpose(0, 2, 3, 1), strict=True):
                     tar.add(i, image)
         features.close()
         tar.close()
+        for layer in LAYERS:
+            pooled[layer].moments()
     stage.discard()
 
 
@@ -195,7 +196,8 @@ def memory(samples: int) -> None:
 
     for _ in Extractor(network, device, Extraction(), layers=LAYERS)(batches()):
         pass
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    status = Path("/proc/self/status").read_text()  # rusage would count the parent's peak, inherited by fork
+    print(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024)
 
 
 def gpu(config: NetworkConfig) -> None:

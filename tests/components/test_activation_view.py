@@ -23,7 +23,8 @@ def asset(graph: NetworkGraph, name: str) -> Asset:
     definition = graph.defs.resolve_assets_def(key)
     assert definition.partitions_def is not None
     resources = graph.defs.resources or {}
-    return Asset(key, definition.partitions_def, 128, resources[definition.get_io_manager_key_for_asset_key(key)])
+    manager = resources[definition.get_io_manager_key_for_asset_key(key)]
+    return Asset(key, definition.partitions_def, 128, manager, definition)
 
 
 def test_the_guides_tree(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from tests.models.networks import TINY, network, state
 
 TRAIN = [name for name in ROWS if name != "val_data"]
 LAYERS = ("encoder_bottleneck", "midblock")
+OVERRIDES = {"telemetry": {"enabled": False}}
 TOTAL = sum(ROWS[name] for name in TRAIN)
 
 
@@ -330,42 +330,30 @@ def test_checks_fail_on_what_is_damaged(fresh: NetworkGraph) -> None:
     assert checks(fresh, "reconstructions", "val_data") == {"images_complete": False}
 
 
-@pytest.mark.parametrize(("limit", "together"), [(1, 1), (2, 2)])
-def test_the_pool_keeps_runs_off_one_card(
-    made: NetworkGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, together: int
-) -> None:
-    inside, most, lock = 0, 0, threading.Lock()
+def test_the_pool_keeps_runs_off_one_card(fresh: NetworkGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = threading.Event()
     outputs = NetworkRun.outputs
 
     def watched(self: NetworkRun, *args: Any, **kwargs: Any) -> Any:
-        nonlocal inside, most
-        with lock:
-            inside += 1
-            most = max(most, inside)
-        time.sleep(1)
-        with lock:
-            inside -= 1
+        started.set()
         return outputs(self, *args, **kwargs)
 
     monkeypatch.setattr(NetworkRun, "outputs", watched)
     (tmp_path / "home").mkdir()
-    with (
-        network_graph(tmp_path / "data", batch_size=4) as graph,
-        dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance,
-    ):
-        instance.event_log_storage.set_concurrency_slots(POOL, limit)
-        done = {}
-
-        def run(partition: str) -> None:
-            done[partition] = graph.run("activations", partition, instance=instance).success
-
-        threads = [threading.Thread(target=run, args=(name,)) for name in ("train_data_batch_1", "val_data")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert done == {"train_data_batch_1": True, "val_data": True}
-    assert most == together
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home"), overrides=OVERRIDES) as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots(POOL, 1)
+        assert storage.claim_concurrency_slot(POOL, "another run", "its step").is_claimed
+        done: list[bool] = []
+        thread = threading.Thread(
+            target=lambda: done.append(fresh.run("activations", "val_data", instance=instance).success), daemon=True
+        )
+        thread.start()
+        assert not started.wait(4), "it began although another run has the card"
+        storage.free_concurrency_slots_for_run("another run")
+        assert started.wait(120)
+        thread.join(120)
+    assert done == [True]
 
 
 @pytest.mark.slow

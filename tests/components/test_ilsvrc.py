@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -21,17 +22,28 @@ from imgassets.components.ilsvrc_checks import records_sound
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import TFRecordFile, write
+from imgassets.io.graph import Asset
 from imgassets.io.index import IndexIOManager
+from imgassets.io.stores import Hdf5IOManager, IpcIOManager, MemmapIOManager, ParquetIOManager, TarIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
+from imgassets.operations.view import view
 from imgassets.resources import Storage
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc
 from imgassets.sources.sharding import chunk, shuffled
+from imgassets.store import open_store
 from tests.pictures import jpeg
 from tests.tars import tar
 from tests.tensorflow_python import MISSING, tensorflow_python
 
 SHARDS = {"train": 8, "validation": 4}
+STORES = {
+    "memmap": MemmapIOManager,
+    "hdf5": Hdf5IOManager,
+    "parquet": ParquetIOManager,
+    "ipc": IpcIOManager,
+    "tar": TarIOManager,
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +70,7 @@ class Release:
             "storage": self.storage,
             "index_io": IndexIOManager(storage=self.storage),
             "tfrecords_io": TFRecordsIOManager(storage=self.storage),
+            **{f"{name}_io": manager(storage=self.storage) for name, manager in STORES.items()},
         }
         context: Any = None  # what is built does not depend on where the YAML lies
         self.definitions = dg.Definitions.merge(self.dataset.build_defs(context), dg.Definitions(resources=resources))
@@ -203,6 +216,48 @@ def test_one_shard_alone(finished: Release, raw: Path, tmp_path: Path, instance:
     assert once.metadata["missing_shards"].value == 11
 
 
+@pytest.mark.parametrize("size", [None, (20, 30)])
+def test_stores_hold_the_images_of_the_index(
+    finished: Release, raw: Path, tmp_path: Path, instance: dg.DagsterInstance, size: tuple[int, int] | None
+) -> None:
+    release = Release(raw, tmp_path, instance, size=size)
+    release.index()
+    records = open_store(finished.folder, split="validation")
+    names = [records.name(i) for i in range(len(records))]
+    for name in STORES:
+        result = release.run(f"{name}_store", "validation")
+        assert result.success
+        store = open_store(Path(release.storage.store) / "ilsvrc2012" / f"{name}_store" / "validation")
+        assert [store.name(i) for i in range(len(store))] == names
+        assert store.labels.tolist() == records.labels.tolist()
+        assert store.class_to_idx == records.class_to_idx
+        if size is None:  # the archive's own bytes, where the records' were not converted
+            assert sum(bytes(store.raw(i)) == bytes(records.raw(i)) for i in range(len(store))) == len(store) - 2
+        else:
+            assert tuple(store[0][0].shape) == (3, 20, 30)
+    assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
+
+
+def test_a_store_of_another_archive_than_the_index_is_refused(
+    raw: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    mine = copied(raw, tmp_path)
+    release = Release(tmp_path / "raw", tmp_path, instance)
+    release.index()
+    with (mine / ilsvrc.ARCHIVES["validation"].file).open("ab") as archive:
+        archive.write(bytes(512))
+    text = failure(release.run("memmap_store", "validation"))
+    assert "is not the archive that ilsvrc2012/tar_index/validation was made from" in text
+
+
+def copied(raw: Path, tmp_path: Path) -> Path:
+    mine = tmp_path / "raw" / "ilsvrc2012"
+    mine.mkdir(parents=True)
+    for file in (raw / "ilsvrc2012").iterdir():
+        (mine / file.name).write_bytes(file.read_bytes())
+    return mine
+
+
 def test_a_shard_without_its_index_says_what_to_do(raw: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:
     text = failure(Release(raw, tmp_path, instance).run("tfrecords", "train-00000-of-00008"))
     assert "ilsvrc2012/tar_index has no partition train yet" in text
@@ -259,10 +314,7 @@ def test_a_flipped_bit_turns_the_check_red(finished: Release, tmp_path: Path) ->
 
 
 def test_a_changed_archive_is_noticed(raw: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    mine = tmp_path / "raw" / "ilsvrc2012"
-    mine.mkdir(parents=True)
-    for file in (raw / "ilsvrc2012").iterdir():
-        (mine / file.name).write_bytes(file.read_bytes())
+    mine = copied(raw, tmp_path)
     release = Release(tmp_path / "raw", tmp_path, instance, splits=["validation"], shards={"validation": 2})
     release.index()
     archive = mine / ilsvrc.ARCHIVES["validation"].file
@@ -316,8 +368,18 @@ def test_no_run_of_a_backfill_holds_shards_of_both_splits(train: int) -> None:
     size = run_size({"train": train, "validation": 128})
     assert 1 <= size <= 128
     assert train % size == 0
+    dataset = IlsvrcTars(name="x", shards={"train": train, "validation": 128})
+    keys = [key for stems in dataset.stems.values() for key in stems]
+    for missing in (keys, keys[3:], keys[train // 2 :], keys[1::2], keys[-129:]):
+        asset: Any = SimpleNamespace(keys=lambda _: keys, run_size=size)
+        assert all(len({key[0] for key in run}) == 1 for run in Asset.runs(asset, missing, instance=None))  # type: ignore[arg-type]
     assert run_size({"train": 1024, "validation": 128}) == 128
     assert run_size({"validation": 1009}) == 128
+
+
+def clean() -> dict[str, str]:
+    """The environment without our own packages: TensorFlow's Python has others."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 READ = """
@@ -341,11 +403,21 @@ print(json.dumps(rows))
 """
 
 
-def test_tensorflow_reads_every_record(finished: Release) -> None:
+def test_tensorflow_reads_every_record_of_the_guides_folder(finished: Release, tmp_path: Path) -> None:
     python = tensorflow_python()
     if python is None:
         pytest.skip(MISSING)
-    run = subprocess.run([python, "-c", READ, finished.folder], check=True, capture_output=True, text=True)
+    manager = TFRecordsIOManager(storage=finished.storage)
+    (definition,) = [asset for asset in finished.definitions.assets or () if asset.key.path[-1] == "tfrecords"]  # type: ignore[union-attr]
+    records = Asset(definition.key, definition.partitions_def, 1, manager, definition)  # type: ignore[union-attr, arg-type]
+    links = view(records, finished.keys, tmp_path / "tf_records")
+    assert [link.relative_to(tmp_path / "tf_records").as_posix() for link in links] == finished.keys
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    snippet = readme.partition("Read them with `tf.data`")[2].partition("```python\n")[2].partition("```")[0]
+    script = f"{READ}\n{snippet}\nassert sum(int(y) >= 0 and x.shape[2] == 3 for x, y in dataset) == 84, 'README'"
+    run = subprocess.run(
+        [python, "-c", script, "tf_records"], cwd=tmp_path, check=True, capture_output=True, text=True, env=clean()
+    )
     found = {name: (synset, label, nbytes) for name, synset, label, nbytes in json.loads(run.stdout)}
     wanted = {}
     for split in SHARDS:

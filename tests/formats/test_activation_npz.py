@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import polars
+import pyarrow.parquet as pq  # noqa: TID253
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.activation_npz import ActivationReader, write_batch, write_npz
-from imgassets.formats.features import FEATURES, FeatureWriter, pooled_matrix
+from imgassets.formats.features import FEATURES, GROUP, FeatureWriter, pooled_matrix
 from tests.formats.sinks import published, stage
 
 RNG = np.random.default_rng(0)
@@ -97,6 +98,19 @@ def test_features_are_a_table_for_other_programs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pooled_matrix(table.slice(2, 3), "midblock"), pooled[2:5])
     with pytest.raises(BadInput, match="no layer 'x', only midblock"):
         pooled_matrix(table, "x")
+
+
+def test_row_groups_do_not_follow_the_batches(tmp_path: Path) -> None:
+    made = stage(tmp_path)
+    one = {"midblock": np.zeros((1, 2), np.float32)}
+    with made.create(FEATURES) as sink:
+        writer = FeatureWriter(sink, {"midblock": 2})
+        for i in range(GROUP + 5):
+            writer.append(np.array([i]), np.array([0]), one, {"midblock": np.zeros(1)}, {"midblock": np.zeros(1)})
+        writer.close()
+    file = pq.ParquetFile(published(made) / FEATURES)
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [GROUP, 5]
+    file.close()
 
 
 def test_no_row_at_all(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput, MissingUpstream, StoreError
-from imgassets.formats.ct_shard import Sample, header, records_of, scan, write_shard
+from imgassets.formats.ct_shard import Sample, records_of, write_shard
 from imgassets.formats.ct_split import CtSplit, decoders, map_volume, read_text
+from imgassets.formats.ustar import header, scan
 from tests.formats.ct_making import REPORTS, SHAPE, sample, shard_bytes, write_split
 
 

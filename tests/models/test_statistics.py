@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from imgassets.errors import BadInput
-from imgassets.models.statistics import Moments, frechet_distance, merge, overlap
+from imgassets.models.statistics import Accumulator, Moments, frechet_distance, merge, overlap
 
 RNG = np.random.default_rng(3)
 
@@ -14,8 +14,13 @@ RNG = np.random.default_rng(3)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(0, 1000))
 def test_streamed_moments_are_those_of_the_whole(sizes: list[int], seed: int) -> None:
     rows = np.random.default_rng(seed).normal(1000, 1, (sum(sizes), 4))
-    streamed = merge(Moments.of(part) for part in np.split(rows, np.cumsum(sizes)[:-1]))
-    assert streamed.count == len(rows)
+    parts = np.split(rows, np.cumsum(sizes)[:-1])
+    gathered = Accumulator(4, block=7)
+    for part in parts:
+        gathered.add(part)
+    np.testing.assert_allclose(gathered.moments().scatter, Moments.of(rows).scatter, rtol=1e-6, atol=1e-6)
+    streamed = merge(map(Moments.of, parts))
+    assert streamed.count == gathered.moments().count == len(rows)
     if len(rows) > 1:
         np.testing.assert_allclose(streamed.mean, rows.mean(0), rtol=1e-12)
         np.testing.assert_allclose(streamed.covariance, np.cov(rows.T), rtol=1e-6, atol=1e-8)

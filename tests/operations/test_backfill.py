@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput
-from imgassets.io.graph import neighbours
+from imgassets.io.graph import Asset
 from imgassets.operations.graph import definitions, parse_range, select
 from imgassets.sample_data import imagenet64
 
@@ -21,14 +23,17 @@ KEYS = [f"part_{number}" for number in range(30)]
 
 @given(st.sets(st.sampled_from(KEYS)), st.integers(1, 12))
 def test_runs_cover_what_is_wanted_once_in_order_and_nothing_between(wanted: set[str], size: int) -> None:
-    runs = list(neighbours(sorted(wanted), KEYS, size))
+    asset: Any = SimpleNamespace(keys=lambda _: KEYS, run_size=size)
+    runs = list(Asset.runs(asset, sorted(wanted), instance=None))  # type: ignore[arg-type]
     assert [key for run in runs for key in run] == [key for key in KEYS if key in wanted]
     for run in runs:
         first, last = KEYS.index(run[0]), KEYS.index(run[-1])
         assert run == KEYS[first : last + 1]  # a range of Dagster's has no gaps
         assert 1 <= len(run) <= size
+        assert first // size == last // size  # it ends where it would if all were wanted
     for run, following in pairwise(runs):  # no run could have been longer
-        assert len(run) == size or KEYS.index(following[0]) > KEYS.index(run[-1]) + 1
+        next_one = KEYS.index(run[-1]) + 1
+        assert next_one % size == 0 or KEYS.index(following[0]) > next_one
 
 
 @given(st.sampled_from(KEYS), st.sampled_from(KEYS))

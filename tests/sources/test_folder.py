@@ -13,7 +13,7 @@ from PIL import Image
 from imgassets.errors import BadInput
 from imgassets.pixels import decode
 from imgassets.sources.base import BadSamples
-from imgassets.sources.files import Files, Item
+from imgassets.sources.files import Files, Ranges
 from imgassets.sources.folder import class_folder, label_folder
 from imgassets.sources.resized import Resized
 from tests.stores.making import dense, encoded, folder, picture, write
@@ -186,9 +186,11 @@ def test_ranges_of_an_archive(tmp_path: Path) -> None:
     files = [encoded(picture(k, 8, 9)) for k in range(3)]
     archive = write(tmp_path / "x.tar", b"#" * 512 + b"".join(files))
     starts = np.cumsum([512, *map(len, files)])
-    items = [Item(f"{k}.jpg", archive, k, int(starts[k]), len(files[k])) for k in range(3)]
-    items.append(Item("late.jpg", archive, 3, int(starts[3]) - 10, 99))
-    source = Files(items)
+    offsets, sizes = np.array([*starts[:3], starts[3] - 10]), np.array([*map(len, files), 99])
+    names = ["0.jpg", "1.jpg", "2.jpg", "late.jpg", "bad.jpg"]
+    table = (np.append(offsets, 0), np.append(sizes, 1), np.arange(5))
+    source = Files(Ranges(archive, names, *table, problems={4: "its member is cut"}))
+    assert reasons(source) == {"late.jpg": "only 10 of 99 bytes could be read", "bad.jpg": "its member is cut"}
     assert source.read([2, 0]).columns["image"] == [files[2], files[0]]
     with pytest.raises(BadSamples) as caught:
         source.read([3])

@@ -153,8 +153,8 @@ def test_result_does_not_depend_on_tiles_or_threads(monkeypatch: pytest.MonkeyPa
         torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_gpu_is_within_the_same_tolerance() -> None:
-    data = chest((200, 180, 120))
-    recipe, spacing = Preprocessing(), (0.9, 0.77, 1.25)
-    check(run(volume_of(data), spacing, recipe, device="cuda"), truth(data, spacing, recipe))
+@pytest.mark.parametrize("device", ["cpu", *["cuda"] * torch.cuda.is_available()])
+def test_every_device_there_is_keeps_the_tolerance(device: str) -> None:
+    data = chest((70, 60, 50))
+    recipe, spacing = replace(SMALL, shape=(90, 80, 70)), (0.9, 0.77, 1.25)
+    check(run(volume_of(data), spacing, recipe, device=device), truth(data, spacing, recipe))

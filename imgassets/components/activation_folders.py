@@ -1,0 +1,97 @@
+"""Image folders as the network sees them: ImageNet's class folders, decoded and brought to its size."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from imgassets.classes import imagenet_classes
+from imgassets.components.activation_inputs import Reader, Rows
+from imgassets.components.image_folder import ImageFolder, checksum_of
+from imgassets.errors import BadInput
+from imgassets.io.artifacts import Artifacts
+from imgassets.models.extract import Samples
+from imgassets.models.resize import Images, Resize, find_resize, resize_image
+from imgassets.resources import Storage
+from imgassets.sources.files import Files
+from imgassets.sources.folder import class_folder
+
+
+@dataclass(frozen=True)
+class FolderInput:
+    """The raw files of an image-folder data set whose class folders are named by synset, a partition for each split."""
+
+    dataset: ImageFolder
+    resize: str = "lanczos_stretch"
+    source: str = "imagenet_real"
+
+    def __post_init__(self) -> None:
+        if self.dataset.labels is not None:
+            raise BadInput(f"{self.dataset.name}: its labels are images; the network needs a class for each image")
+
+    @property
+    def splits(self) -> Mapping[str, list[str]]:
+        """Each split on its own."""
+        return {split: [split] for split in self.dataset.folders}
+
+    @property
+    def ins(self) -> dict[str, dg.AssetIn]:
+        """None: the files are read as they are."""
+        return {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How images get the network's size."""
+        return {"resize": self.resize, "upright": self.dataset.upright}
+
+    def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
+        """As a reader that lists each folder once."""
+        return FolderReader(self.dataset, storage, find_resize(self.resize))
+
+
+class FolderReader:
+    """Reads the images of class folders, classes in natural order."""
+
+    def __init__(self, dataset: ImageFolder, storage: Storage, resize: Resize) -> None:
+        self._dataset, self._storage, self._resize = dataset, storage, resize
+        self._files = cache(self._listed)
+
+    def _listed(self, split: str) -> Files:
+        ranks = {synset: rank for rank, synset in enumerate(imagenet_classes().synsets)}
+        return class_folder(self._storage.raw_root / self._dataset.folders[split], class_to_idx=ranks)
+
+    def rows(self, partition: str) -> tuple[Rows, Rows]:
+        """Numbered from 0 in each split; a folder that is none of the 1000 synsets is refused."""
+        items = self._files(partition).items
+        return np.arange(len(items)), np.array([item.label for item in items], np.int64)
+
+    def index_inputs(self, partition: str) -> dict[str, str]:
+        """Names and bytes of all files."""
+        return {self._dataset.folders[partition]: checksum_of(self._files(partition), self._storage)}
+
+    def pixel_inputs(self, partition: str) -> dict[str, str]:
+        """The same files."""
+        return {}
+
+    def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Samples]:
+        """Files are read and decoded in their order."""
+        files = self._files(partition)
+        for start in range(0, len(rows), batch):
+            some = rows[start : start + batch]
+            names = tuple(files.name(i) for i in some.tolist())
+            images = np.stack([self._image(files, i, size) for i in some.tolist()])
+            yield Samples(some, names, np.array([files.items[i].label for i in some.tolist()], np.int64), images)
+
+    def _image(self, files: Files, index: int, size: int) -> Images:
+        from imgassets.pixels import BadImage, decode
+        from imgassets.sources.files import read_item
+
+        item = files.items[index]
+        try:
+            pixels = decode(read_item(item), "RGB", self._dataset.upright)
+        except BadImage as error:
+            raise BadInput(f"{item.path} cannot be used: {error}; mend or remove it") from error
+        return resize_image(pixels, size, self._resize, str(item.path))
