@@ -163,7 +163,8 @@ def test_cron_waits_for_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_is_on_only_when_declared(tmp_path: Path) -> None:
     for declared, status in (("manual", "STOPPED"), ("missing", "RUNNING"), (Cron("@daily"), "RUNNING")):
-        defs = component_defs(component=NpzImages(name="images", automation=declared))  # type: ignore[arg-type]
+        dataset = NpzImages(name="images", stores=[], automation=declared)  # type: ignore[arg-type]
+        defs = component_defs(component=dataset)
         assert {sensor.default_status.value for sensor in defs.sensors or []} == {status}
     with pytest.raises(ValueError, match="no cron expression"):
         Cron("every night")
