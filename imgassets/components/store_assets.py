@@ -99,8 +99,10 @@ def store_assets(
     """
     assets = [_store(dataset, splits, f, settings, feed, upstream) for f in formats]
     checks = [check for asset, f in zip(assets, formats, strict=True) for check in _checks(asset, f, formats)]
-    jobs = [dg.define_asset_job(f"{dataset}_stores", assets, description=f"Make the image stores of {dataset}.")]
-    return dg.Definitions(assets, asset_checks=checks, jobs=jobs if assets else [])
+    if not assets:
+        return dg.Definitions()
+    job = dg.define_asset_job(f"{dataset}_stores", assets, description=f"Make the image stores of {dataset}.")
+    return dg.Definitions(assets, asset_checks=checks, jobs=[job])
 
 
 def _store(

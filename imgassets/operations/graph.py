@@ -9,7 +9,7 @@ import dagster as dg
 from imgassets.errors import BadInput
 from imgassets.io.graph import Asset, Graph
 
-__all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select"]
+__all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select", "select_one"]
 
 
 @cache
@@ -20,11 +20,18 @@ def definitions() -> dg.Definitions:
     return defs()
 
 
-@cache
 def graph() -> Graph:
     """Its partitioned artifacts."""
-    loaded = definitions()
-    return Graph.of(loaded.get_repository_def(), loaded.resources or {})
+    return _graph(definitions())
+
+
+_loaded: list[tuple[dg.Definitions, Graph]] = []
+
+
+def _graph(loaded: dg.Definitions) -> Graph:
+    if not _loaded or _loaded[0][0] is not loaded:
+        _loaded[:] = [(loaded, Graph.of(loaded.get_repository_def(), loaded.resources or {}))]
+    return _loaded[0][1]
 
 
 def select(selection: str) -> list[Asset]:

@@ -25,7 +25,9 @@ class Sensors:
     """A small NPZ dataset and the looks its sensors take."""
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance, **attributes: Any) -> None:
-        dataset = NpzImages(name="images", train_batches=[1, 2], resolution=16, csv_size_gb=1e-4, **attributes)
+        dataset = NpzImages(
+            name="images", train_batches=[1, 2], resolution=16, csv_size_gb=1e-4, stores=["memmap"], **attributes
+        )
         self.graph = Graph(folder, instance, dataset)
         self.instance = instance
         self.cursors: dict[str, str | None] = {}
@@ -84,7 +86,7 @@ def test_makes_what_is_missing_upstream_first_and_then_rests(sensors: Sensors) -
     assert second == {f"arrays/{batch}" for batch in BATCHES}
     sensors.make(second)
     third = sensors.look("missing")
-    assert third == {"csv_sample/train", "csv_sample/val"}
+    assert third == {f"{asset}/{split}" for asset in ("csv_sample", "memmap_store") for split in ("train", "val")}
     sensors.make(third)
     for _ in range(3):
         assert sensors.look("missing") == set()
@@ -92,7 +94,7 @@ def test_makes_what_is_missing_upstream_first_and_then_rests(sensors: Sensors) -
 
 
 def test_a_changed_input_is_indexed_again_and_nothing_else(sensors: Sensors) -> None:
-    for asset in ("npz_index", "arrays", "csv_sample"):
+    for asset in ("npz_index", "arrays", "csv_sample", "memmap_store"):
         assert sensors.graph.run(asset).success
     sensors.look("inputs")
     sensors.write("train_data_batch_2", 77)
@@ -161,7 +163,8 @@ def test_cron_waits_for_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_is_on_only_when_declared(tmp_path: Path) -> None:
     for declared, status in (("manual", "STOPPED"), ("missing", "RUNNING"), (Cron("@daily"), "RUNNING")):
-        defs = component_defs(component=NpzImages(name="images", automation=declared))  # type: ignore[arg-type]
+        dataset = NpzImages(name="images", stores=[], automation=declared)  # type: ignore[arg-type]
+        defs = component_defs(component=dataset)
         assert {sensor.default_status.value for sensor in defs.sensors or []} == {status}
     with pytest.raises(ValueError, match="no cron expression"):
         Cron("every night")

@@ -75,7 +75,6 @@ class Home:
 def clear() -> None:
     """Forget the loaded graph, whose folders are another test's."""
     graph.definitions.cache_clear()
-    graph.graph.cache_clear()
 
 
 def fresh(path: Path) -> Home:
