@@ -156,7 +156,8 @@ def backfill(
         chosen = settable([asset for asset, _ in found], config, selection)
         with nullcontext() if as_json else _bars(console) as bars:
             for asset, listed in found:
-                keys = listed
+                # an index made a moment ago may have registered partitions
+                keys = listed = listed if partitions else asset.keys(instance)
                 if which:  # asked when the assets before have been made
                     asked = {key for state in which for key in state(asset, instance)}
                     keys = [key for key in listed if key in asked]
