@@ -6,12 +6,17 @@ LIMIT = 500
 """Longest message, in characters: what fits in one line of the run page without being folded away."""
 
 
+def one_line(text: str) -> str:
+    """`text` as one line of at most `LIMIT` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LIMIT else line[: LIMIT - 1] + "…"
+
+
 class ImgassetsError(Exception):
     """Base of every error this package raises on purpose; its text is one line of at most `LIMIT` characters."""
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
-        super().__init__(line if len(line) <= LIMIT else line[: LIMIT - 1] + "…")
+        super().__init__(one_line(message))
 
 
 class BadInput(ImgassetsError):

@@ -13,7 +13,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
 from imgassets.commit import Commit, Location, Manifest, Recipe, Stage, Written
-from imgassets.errors import LIMIT, BadInput, ImgassetsError
+from imgassets.errors import BadInput, ImgassetsError, one_line
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.progress import Progress
 from imgassets.resources import Storage
@@ -160,7 +160,7 @@ def _failure(asset: str, failed: Mapping[str, ImgassetsError], total: int) -> dg
     if total > 1:
         text = f"{len(failed)} of {total} partitions failed. {text}"
     return dg.Failure(
-        description=text if len(text) <= LIMIT else text[: LIMIT - 1] + "…",
+        description=one_line(text),
         metadata={key: str(error) for key, error in errors},
         allow_retries=not all(isinstance(error, BadInput) for error in failed.values()),
     )

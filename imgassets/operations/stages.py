@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 from pydantic import Field
 
+from imgassets.errors import one_line
 from imgassets.operations.backfill import accepts, backfill
 from imgassets.operations.graph import select
 
@@ -44,7 +45,8 @@ def stages_job(name: str, stages: Sequence[str], description: str) -> dg.JobDefi
             failed |= {f"{stage}/{key}": reason for key, reason in outcome.failed.items()}
         if failed:
             name, reason = next(iter(failed.items()))
-            raise dg.Failure(f"{len(failed)} partitions failed. {name}: {reason}", metadata=failed, allow_retries=False)
+            text = one_line(f"{len(failed)} partitions failed. {name}: {reason}")
+            raise dg.Failure(text, metadata=failed, allow_retries=False)
 
     @dg.job(name=name, description=description, executor_def=dg.in_process_executor)
     def job() -> None:
