@@ -19,7 +19,7 @@ from imgassets.components.ct_index import IndexSettings, make_index, rows_of, sh
 from imgassets.components.ct_samples import ShardSource, default_workers
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.ct_split import split_manifest
-from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
 from imgassets.io.base import BuildConfig
 from imgassets.io.ct_rate import ManifestContent, partitions_name, shard_partition, split_and_number
 from imgassets.resources import Storage
@@ -226,7 +226,7 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
             if missing := [key for key in keys if key not in shards]:
                 raise MissingUpstream(f"{missing[0]} is no partition yet: materialize {index.asset}/{split} again.")
             parts = [shards[key] for key in keys]
-            inputs = {name: checksum for part in (index, *parts) for name, checksum in part.as_input.items()}
+            inputs = as_inputs([index, *parts])
             limits = {"max_skipped": dataset.max_skipped, "max_skipped_share": dataset.max_skipped_share}
             config = limits | shard_config(dataset)
             return Build(lambda: _manifest_content(dataset, split, index, parts), inputs, config)

@@ -11,7 +11,7 @@ from imgassets.classes import imagenet_classes
 from imgassets.errors import BadInput
 from imgassets.formats.embedding import Embedding
 from imgassets.formats.features import pooled_matrix
-from imgassets.io.artifacts import Artifact, Artifacts, Build
+from imgassets.io.artifacts import Artifact, Artifacts, Build, as_inputs
 from imgassets.models.embedding import UmapSettings, principal_components, umap_plane
 from imgassets.models.statistics import Moments, frechet_distance, merge, overlap
 
@@ -38,7 +38,7 @@ class EmbeddingRun:
         """One split."""
         real = [self.activations[key] for key in self.splits[split]]
         made = list(self.generated.values())
-        inputs = {name: checksum for part in chain(real, made) for name, checksum in part.as_input.items()}
+        inputs = as_inputs(chain(real, made))
         config = {"points": self.points, "seed": self.seed, "umap": asdict(self.umap), "k": NEIGHBOURS}
         return Build(lambda: self._content(real, made), inputs=inputs, config=config)
 

@@ -19,7 +19,7 @@ from imgassets.formats.arrays import ImageRows, LabelledImages
 from imgassets.formats.index import Index
 from imgassets.formats.systemds import size_text
 from imgassets.formats.systemds_csv import most_rows
-from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
 from imgassets.io.base import BuildConfig
 from imgassets.io.systemds import CsvSample
 from imgassets.progress import Progress
@@ -287,7 +287,7 @@ def _refuse_stale(index: Artifact, raw: dict[str, str]) -> None:
 
 def _inputs(parts: list[Artifact]) -> dict[str, str]:
     try:
-        return {name: checksum for part in parts for name, checksum in part.as_input.items()}
+        return as_inputs(parts)
     except MissingUpstream as error:
         raise MissingUpstream(f"Combined binary files not found: {error}") from error
 

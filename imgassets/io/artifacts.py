@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -110,11 +110,11 @@ class Artifacts(Mapping[str, Artifact]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    @property
-    def as_inputs(self) -> dict[str, str]:
-        """Names and checksums of all of them.
 
-        Raises:
-            MissingUpstream, StoreError: the first that is missing or damaged.
-        """
-        return {name: checksum for artifact in self.values() for name, checksum in artifact.as_input.items()}
+def as_inputs(artifacts: Iterable[Artifact]) -> dict[str, str]:
+    """Names and checksums of several artifacts, for the recipe of what is made from them.
+
+    Raises:
+        MissingUpstream, StoreError: the first that is missing or damaged.
+    """
+    return {name: checksum for artifact in artifacts for name, checksum in artifact.as_input.items()}
