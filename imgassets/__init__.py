@@ -5,32 +5,29 @@ from imgassets.compat import (
     ConverterFlexibleSize,
     CustomDistributedSampler,
     DenseIpcConverter,
+    DenseIpcReader,
     DenseMemmapConverter,
+    DenseMemmapReader,
     HDF5Converter,
     Hdf5Converter,
+    HDF5Reader,
+    Hdf5Reader,
     IpcConverter,
+    IpcReader,
     MemmapConverter,
+    MemmapReader,
     ParquetConverter,
+    ParquetReader,
     ResizeAndConvert,
     TarConverter,
+    TarReader,
     distributedConverter,
     get_number_of_channels,
     image_to_binary,
-)
-from imgassets.compat_readers import (
-    DenseIpcReader,
-    DenseMemmapReader,
-    HDF5Reader,
-    Hdf5Reader,
-    IpcReader,
-    MemmapReader,
-    ParquetReader,
-    TarReader,
     worker_init_fn,
 )
 from imgassets.conversion import convert
-from imgassets.items import collate
-from imgassets.store import Store, open_store
+from imgassets.store import Store, collate, open_store
 
 __all__ = [
     "ConverterFixedSize",

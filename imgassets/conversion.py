@@ -25,13 +25,13 @@ from imgassets.errors import BadInput, StoreError
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import Shard
 from imgassets.formats.storing import StorePlan, finish_store, write_shard, write_store
-from imgassets.loader import environment_rank
 from imgassets.progress import Progress
 from imgassets.sources.base import Source
 from imgassets.sources.dataset import from_dataset
 from imgassets.sources.files import Files
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
+from imgassets.store.loader import environment_rank
 
 POLL = 0.5
 """Seconds between two looks at what the other processes have done."""

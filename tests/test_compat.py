@@ -45,7 +45,7 @@ from imgassets import (
     open_store,
 )
 from imgassets.errors import StoreError
-from tests.stores.making import encoded, folder, picture
+from tests.store.making import encoded, folder, picture
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +167,7 @@ def test_distributed_by_slurm_s_variables(tmp_path: Path, monkeypatch: pytest.Mo
     }
     MemmapConverter(output_path=str(tmp_path / "one" / "x"), **arguments).convert()
     for world in (1, 5):
-        monkeypatch.setattr("imgassets.compat.WAIT", 0.0)
+        monkeypatch.setattr("imgassets.compat.converters.WAIT", 0.0)
         for rank in range(world):
             monkeypatch.setenv("SLURM_PROCID", str(rank))
             monkeypatch.setenv("SLURM_NTASKS", str(world))

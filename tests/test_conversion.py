@@ -12,7 +12,7 @@ import pytest
 from imgassets.conversion import convert
 from imgassets.errors import BadInput
 from imgassets.store import open_store
-from tests.stores.making import arrays, dense, folder
+from tests.store.making import arrays, dense, folder
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from imgassets import pixels
 from imgassets.pixels import MODES, BadImage, decode, decode_label, encode, look, nearest, resize, to_image
-from tests.stores.making import encoded, picture
+from tests.store.making import encoded, picture
 
 
 @pytest.fixture(params=["simplejpeg", "pillow"])

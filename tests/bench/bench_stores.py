@@ -25,11 +25,11 @@ import numpy as np
 import torch  # noqa: TID253  (only benchmarks load this)
 from isal.isal_zlib import crc32
 
-from imgassets.items import collate
 from imgassets.sources.arrays import ArraySource
 from imgassets.store import Store, open_store
+from imgassets.store.items import collate
 from tests.bench import store_peers as peers
-from tests.stores.making import make
+from tests.store.making import make
 
 BATCH = 256
 FORMATS = ("memmap", "hdf5", "parquet", "ipc", "tar")
@@ -174,7 +174,7 @@ def fixed(folder: Path, rows: int, rounds: int) -> None:
 
 
 def photos(count: int) -> list[bytes]:
-    from tests.stores.making import encoded, picture
+    from tests.store.making import encoded, picture
 
     rng = np.random.default_rng(0)
     made = []
@@ -310,7 +310,7 @@ def memory(folder: Path) -> None:
     print("\n## Peak memory of writing, beyond that of the imports\n\n| images | MB |\n|---|---|")
     for rows in (5000, 40000):
         script = (
-            "import resource, sys, numpy as np; from pathlib import Path; from tests.stores.making import make;"
+            "import resource, sys, numpy as np; from pathlib import Path; from tests.store.making import make;"
             "from imgassets.sources.arrays import ArraySource; import pyarrow, torch;"
             "rows, where = int(sys.argv[1]), Path(sys.argv[2]); (where / 'in').mkdir(parents=True);"
             "x = np.lib.format.open_memmap(where / 'in/images.npy', 'w+', np.uint8, (rows, 3, 64, 64));"

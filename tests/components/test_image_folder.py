@@ -23,7 +23,7 @@ from imgassets.io.stores import STORE_IO_MANAGERS
 from imgassets.resources import Storage
 from imgassets.store import open_store
 from tests.components.imagenet import QUIET, Result
-from tests.stores.making import dense, encoded, folder, picture, write
+from tests.store.making import dense, encoded, folder, picture, write
 
 FORMATS = ["memmap", "hdf5", "parquet", "ipc", "tar"]
 

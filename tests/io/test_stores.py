@@ -15,7 +15,7 @@ from imgassets.io.stores import STORE_IO_MANAGERS, Stored
 from imgassets.resources import Storage
 from imgassets.sources.folder import class_folder
 from tests.io.contract import KEYS, IOManagerContract
-from tests.stores.making import arrays, commit, content, folder
+from tests.store.making import arrays, commit, content, folder
 
 
 class StoresContract(IOManagerContract):

@@ -9,9 +9,9 @@ import pytest
 import torch  # noqa: TID253  (the test is about torch's loaders)
 
 from imgassets import open_store
-from imgassets.ct_store import CtStore
 from imgassets.errors import MissingUpstream
 from imgassets.formats.ct_split import collate
+from imgassets.store.ct import CtStore
 from tests.formats.ct_making import REPORTS, SHAPE, sample, write_split
 
 

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader  # noqa: TID253
 
 from imgassets.errors import MissingUpstream, StoreError
-from imgassets.items import collate
 from imgassets.sources.base import Source
 from imgassets.sources.folder import class_folder
 from imgassets.store import open_store
-from tests.stores.making import arrays, commit, content, folder, make, sources, write
+from imgassets.store.items import collate
+from tests.store.making import arrays, commit, content, folder, make, sources, write
 
 KINDS = ("arrays", "float", "uint16", "one", "files", "resized", "dense", "dense files", "dense resized")
 

@@ -1,11 +1,4 @@
-"""`open_store`: one door to every image store, as a torch map-style dataset.
-
-Example:
-    >>> store = open_store("store/imagenet64/memmap_store/train")
-    >>> image, label = store[0]                                # uint8 (3, 64, 64), int
-    >>> for images, labels in store.loader(256, shuffle=True): ...
-    >>> torch.utils.data.DataLoader(store, batch_size=256, shuffle=True, num_workers=4)  # just as well
-"""
+"""Image stores of every format, as one torch map-style dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +13,6 @@ import xxhash
 
 from imgassets.columns import Field
 from imgassets.commit import xxh3_128
-from imgassets.ct_store import CtStore
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.formats import guide
 from imgassets.formats.bytespace import Bytes, LocalFiles, Mapped, Remote, RemoteFiles
@@ -28,43 +20,15 @@ from imgassets.formats.extents import Files, Index
 from imgassets.formats.reading import Reader
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import NAME, StoreInfo, notes, skipped
-from imgassets.items import Items, collate, dressed, target_image, typed
 from imgassets.pixels import decode, decode_label, to_image
+from imgassets.store.items import Items, collate, dressed, target_image, typed
 
 if TYPE_CHECKING:
     import torch
 
-    from imgassets.loader import Loader
+    from imgassets.store.loader import Loader
 
 Transform = Callable[[Any], Any]
-
-
-def open_store(
-    path: str | os.PathLike[str],
-    transform: Transform | None = None,
-    target_transform: Transform | None = None,
-    *,
-    split: str = "",
-) -> Store | CtStore:
-    """Open an image store: a folder, or an fsspec URL such as `s3://bucket/store` or `hf://datasets/name/store`.
-
-    A folder of CT shards opens as a `CtStore`, whose items are (volume, report, labels).
-
-    `transform` is given the image as a Pillow image; `target_transform` the label, if it is
-    one for every pixel as a Pillow image too. `split` says which, of a folder of TFRecord shards that holds several.
-
-    Raises:
-        MissingUpstream: there is no store.
-        BadInput: a folder of TFRecord shards holds several splits, and none was named.
-        StoreError: it is damaged, cut short, or of another version.
-    """
-    if CtStore.lies_at(path):
-        return CtStore(path, transform, target_transform)
-    from imgassets.record_store import RecordStore, holds_records
-
-    if holds_records(os.fspath(path)):
-        return RecordStore(os.fspath(path), transform, target_transform, split)
-    return Store(path, transform, target_transform)
 
 
 class Store:
@@ -206,8 +170,8 @@ class Store:
         return self._reader.block_rows()
 
     def loader(self, batch_size: int, **settings: Any) -> Loader:
-        """Batches of (images, labels), fetched ahead by threads; see `imgassets.loader.Loader`."""
-        from imgassets.loader import Loader
+        """Batches of (images, labels), fetched ahead by threads; see `imgassets.store.loader.Loader`."""
+        from imgassets.store.loader import Loader
 
         return Loader(self, batch_size, **settings)
 

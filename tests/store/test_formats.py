@@ -22,8 +22,8 @@ from imgassets.formats.registry import FORMATS
 from imgassets.sources.arrays import ArraySource
 from imgassets.sources.folder import class_folder
 from imgassets.store import open_store
-from tests.stores.contract import StoreContract, fetch_by_workers
-from tests.stores.making import arrays, content, folder, make, sources
+from tests.store.contract import StoreContract, fetch_by_workers
+from tests.store.making import arrays, content, folder, make, sources
 
 
 class TestMemmap(StoreContract):

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 from imgassets.conversion import convert
 from imgassets.errors import BadInput
-from imgassets.loader import distributed_rank, environment_rank
 from imgassets.pixels import MODES, encode, to_array
 from imgassets.sources.folder import class_folder
 from imgassets.store import Transform
+from imgassets.store.loader import distributed_rank, environment_rank
 
 WAIT = 24 * 3600.0
 """Seconds a process waits for the others' shards."""

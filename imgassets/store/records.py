@@ -17,7 +17,7 @@ from imgassets.errors import StoreError
 from imgassets.formats.extents import Index
 from imgassets.formats.imagenet_folder import SHARD, ImageNetRecords, open_split
 from imgassets.formats.storefile import Shard, StoreInfo
-from imgassets.store import Store, Transform
+from imgassets.store.images import Store, Transform
 
 if TYPE_CHECKING:
     import torch

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput
-from imgassets.loader import Loader, Share, environment_rank, epoch_order
 from imgassets.store import open_store
-from tests.stores.making import arrays, make
+from imgassets.store.loader import Loader, Share, environment_rank, epoch_order
+from tests.store.making import arrays, make
 
 
 class Rows:

@@ -14,7 +14,7 @@ from imgassets.formats.ct_split import MANIFEST, CtSplit, Scan
 if TYPE_CHECKING:
     import torch
 
-    from imgassets.loader import Loader
+    from imgassets.store.loader import Loader
 
 
 class CtStore(CtSplit):
@@ -77,7 +77,7 @@ class CtStore(CtSplit):
         return self.collated(indices)
 
     def loader(self, batch_size: int, **settings: Any) -> Loader:
-        """Batches of (volumes, reports, labels), fetched ahead by threads; see `imgassets.loader.Loader`."""
-        from imgassets.loader import Loader
+        """Batches of (volumes, reports, labels), fetched ahead by threads; see `imgassets.store.loader.Loader`."""
+        from imgassets.store.loader import Loader
 
         return Loader(self, batch_size, **settings)
