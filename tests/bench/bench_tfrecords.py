@@ -306,10 +306,10 @@ def ratios(rows: dict[str, Seconds]) -> dict[str, float]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=list(PARTS), default=list(PARTS), metavar="part")
+    parser.add_argument("parts", nargs="*", choices=["all", *PARTS], default="all", metavar="part")
     parser.add_argument("--images", type=int, default=10_000)
     arguments = parser.parse_args()
-    for part in arguments.parts:
+    for part in PARTS if "all" in arguments.parts else arguments.parts:
         with tempfile.TemporaryDirectory(prefix="bench-tfrecords-") as text:
             PARTS[part](Path(text), arguments.images)
 
