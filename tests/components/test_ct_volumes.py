@@ -309,6 +309,11 @@ def test_an_existing_webdataset_of_raw_volumes_is_a_source(content: dict[str, by
             spacing = SPACING[::-1]
             np.savez(arrays, image=image, spacing=spacing, labels=labels.astype(np.int64), findings=np.array(report))
             members = {"npz": arrays.getvalue()}
+        if number == 2:  # as bare voxels that its .json describes
+            (tmp_path / "v.nii.gz").write_bytes(data)
+            image = nibabel.load(tmp_path / "v.nii.gz").get_fdata().astype("<i2")
+            about = {"shape": image.shape, "dtype": "int16", "spacing": SPACING, "labels": labels.astype(int).tolist()}
+            members = {"bin": image.tobytes(), "json": json.dumps(about).encode(), "txt": report.encode()}
         with tarfile.open(tmp_path / f"tars/raw-train-{number}.tar", "w") as archive:
             for extension, member in members.items():
                 info = tarfile.TarInfo(f"{key}.{extension}")
