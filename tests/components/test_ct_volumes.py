@@ -260,12 +260,15 @@ def test_too_many_skips_fail_the_split(content: dict[str, bytes], tmp_path: Path
     assert "2 are allowed" in text
 
 
-def test_counts_of_a_split_that_is_one_more_than_a_shard(tmp_path: Path) -> None:
-    keys = tuple(f"valid_{i}_a_1" for i in range(1, 6))
+@pytest.mark.parametrize(("count", "sizes"), [(7, [4, 3]), (8, [4, 4]), (9, [4, 4, 1])])
+def test_counts_of_a_split_around_whole_shards(tmp_path: Path, count: int, sizes: list[int]) -> None:
+    keys = tuple(f"valid_{i}_a_1" for i in range(1, count + 1))
     content = dict(files({"valid": keys}, shape=(12, 11, 10), spacing=SPACING))
-    split = World(tmp_path, mirror(tmp_path / "mirror", content), samples_per_shard=4).all("valid")
-    assert [entry["num_samples"] for entry in split.manifest["shards"]] == [4, 1]
-    assert (split.manifest["total_samples"], split.manifest["total_shards"]) == (5, 2)
+    world = World(tmp_path, mirror(tmp_path / "mirror", content), samples_per_shard=4)
+    split = world.all("valid")
+    assert world.partitions("valid") == [f"valid-{i:06d}" for i in range(len(sizes))]
+    assert [entry["num_samples"] for entry in split.manifest["shards"]] == sizes
+    assert (split.manifest["total_samples"], split.manifest["total_shards"]) == (count, len(sizes))
     assert split.study_ids == list(keys)
 
 
