@@ -70,7 +70,7 @@ class CtVolumes(dg.Component, dg.Resolvable):
     source: Annotated[
         Literal["hub", "webdataset"],
         _text(
-            "Layout: `hub`, CT-RATE's; or `webdataset`, tar files of <key>.nii.gz, .npz or .bin with .txt, .cls or .json."
+            "Layout: `hub`, CT-RATE's; or `webdataset`, tars of <key>.nii.gz, .npz or .bin with .txt, .cls or .json."
         ),
     ] = "hub"
     revision: Annotated[str, _text("Branch, tag or commit; the index pins the commit it points to.")] = "main"
