@@ -82,10 +82,12 @@ class _Scan:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Marker, content and end of each segment."""
+    """Marker, content and end of each segment that is whole."""
     at = 2
     while data[at] == 0xFF:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if end > len(data):
+            return
         yield data[at + 1], data[at + 4 : end], end
         at = end
 

@@ -62,6 +62,13 @@ def test_another_height_than_the_scan_has_is_noticed(change: int) -> None:
     assert not is_whole(bytes(data))
 
 
+def test_a_segment_that_goes_beyond_the_end_is_noticed() -> None:
+    data = jpeg(5)
+    at = data.index(b"\xff\xda") + 2
+    header = data[at : at + int.from_bytes(data[at : at + 2], "big")]
+    assert not is_whole(data[:at] + b"\xff\xff" + header[2:])
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_proven_decodes_without_complaint(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random damage: in the segments, where nearly every byte means something, and in the scan."""
