@@ -11,12 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.ct_shard import Sample
+from imgassets.models.device import choose_device
+from imgassets.models.settings import Compute
 from imgassets.sources.ct_rate import Volume as Row
 from imgassets.sources.hub import Repository
 from imgassets.volumes.grid import Preprocessing
@@ -41,7 +43,7 @@ class ShardSource:
     revision: str
     recipe: Preprocessing
     workers: int
-    device: str = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     skipped: list[dict[str, str]] = field(default_factory=list)
     noted: list[dict[str, str]] = field(default_factory=list)
 
@@ -57,11 +59,13 @@ class ShardSource:
         next sample is asked for.
 
         Raises:
-            BadInput: a volume could not be fetched; one that was fetched but cannot be used is skipped with its reason.
+            BadInput: a volume could not be fetched, or this machine lacks the device; a volume that was fetched but
+                cannot be used is skipped with its reason.
             StoreError: there is not enough memory for so many workers.
         """
         import torch
 
+        choose_device(Compute(self.device))
         torch.set_num_threads(1)  # one volume per worker; threads inside an operation only wait for each other
         shutil.rmtree(work, ignore_errors=True)
         with _memory(self.workers):

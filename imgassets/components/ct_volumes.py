@@ -78,7 +78,7 @@ class CtVolumes(dg.Component, dg.Resolvable):
     folder: Annotated[str, _text("Folder of a split's volumes; {split} stands for it.")] = "dataset/{split}_fixed"
     samples_per_shard: Annotated[int, _text("Volumes per shard.")] = 128
     workers: Annotated[int | None, _text("Volumes at a time; default: what memory allows.")] = None
-    device: Annotated[str, _text("Where volumes are resampled: cpu, or cuda.")] = "cpu"
+    device: Annotated[Literal["cpu", "cuda"], _text("Where volumes are resampled.")] = "cpu"
     max_skipped: Annotated[int, _text("Volumes of a split that may be left out, however small it is.")] = 20
     max_skipped_share: Annotated[float, _text("Share of a split's volumes that may be left out, if that is more.")] = (
         0.01

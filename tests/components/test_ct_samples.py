@@ -110,6 +110,14 @@ def test_a_fetch_that_fails_fails_the_shard(source: ShardSource, tmp_path: Path)
     assert not (tmp_path / "work").exists()
 
 
+def test_a_device_that_is_not_there_is_named(
+    source: ShardSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(BadInput, match="device='cuda': this machine has cpu"):
+        collected(replace(source, device="cuda"), tmp_path / "work")
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
 def test_out_of_memory_is_advice(
     source: ShardSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
