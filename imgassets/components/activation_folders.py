@@ -37,6 +37,10 @@ class FolderInput:
         """Each split on its own."""
         return {split: [split] for split in self.dataset.folders}
 
+    def series(self, partition: str) -> str:
+        """That of the folder."""
+        return f"{self.dataset.name}/{partition}"
+
     @property
     def ins(self) -> dict[str, dg.AssetIn]:
         """None: the files are read as they are."""

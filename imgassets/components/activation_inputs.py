@@ -43,6 +43,9 @@ class Input(Protocol):
     def splits(self) -> Mapping[str, list[str]]:
         """Partitions by split, in the order of the global index."""
 
+    def series(self, partition: str) -> str:
+        """What numbers the samples of a partition."""
+
     @property
     def ins(self) -> dict[str, dg.AssetIn]:
         """The assets it reads; none where it reads raw files."""
@@ -63,6 +66,10 @@ class NpzInput:
     splits: Mapping[str, list[str]]
     enlarge: str | None = None
     source: str = "imagenet_real_npz"
+
+    def series(self, partition: str) -> str:
+        """That of the data set's split."""
+        return f"{self.dataset}/{next(split for split, batches in self.splits.items() if partition in batches)}"
 
     @property
     def ins(self) -> dict[str, dg.AssetIn]:

@@ -17,6 +17,7 @@ from imgassets.components.automation import Automation, automated
 from imgassets.components.ct_checks import ct_checks
 from imgassets.components.ct_index import IndexSettings, make_index, rows_of, shard_rows
 from imgassets.components.ct_samples import ShardSource, default_workers
+from imgassets.components.sample_rows import ct_rows, volume_rows
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.ct_split import split_manifest
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
@@ -157,7 +158,7 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
                 config=asdict(settings),
             )
 
-        return Builds(build, force=config.force)
+        return Builds(build, force=config.force, rows=lambda index: volume_rows(index, dataset.name))
 
     return volume_index
 
@@ -198,7 +199,7 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
             )
             return Build(lambda: source, **shard_recipe(dataset, rows))
 
-        return Builds(build, force=config.force)
+        return Builds(build, force=config.force, rows=lambda shard: ct_rows(shard, dataset.name, volume_index))
 
     return shards
 

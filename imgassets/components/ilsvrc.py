@@ -1,6 +1,7 @@
 """ILSVRC2012 from its two tar archives, where they lie: an index of every image, and TFRecord shards."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -14,13 +15,16 @@ from imgassets.components.assets import RUN_SIZE, dataset_asset
 from imgassets.components.automation import Automation, automated
 from imgassets.components.ilsvrc_checks import ilsvrc_checks
 from imgassets.components.ilsvrc_stores import ilsvrc_stores
+from imgassets.components.sample_rows import index_rows, record_rows
 from imgassets.components.store_assets import StoreFormat, StoreSettings
 from imgassets.errors import BadInput
 from imgassets.formats import jpeg
 from imgassets.formats.imagenet_records import RECORD_OVERHEAD
 from imgassets.formats.index import Index, IndexReader
-from imgassets.io.artifacts import Artifacts, Build, Builds, Estimate
+from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate
 from imgassets.io.base import BuildConfig
+from imgassets.io.samples import Rows
+from imgassets.places import Place, slice_of
 from imgassets.progress import Progress
 from imgassets.resources import Storage
 from imgassets.sources import sharding
@@ -176,7 +180,16 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
                 config={"labels": source.label_fingerprint(), "verify_md5": dataset.verify_md5},
             )
 
-        return Builds(build, force=config.force)
+        def rows(artifact: Artifact) -> Rows:
+            archive = source.archive(artifact.partition)
+            file = archive.relative_to(storage.raw_root).as_posix()
+
+            def origin(about: Mapping[str, Any]) -> Place:
+                return slice_of(archive, file, about["offset"], about["size"], about["name"])
+
+            return index_rows(artifact, f"{dataset.name}/{artifact.partition}", "index", origin)
+
+        return Builds(build, force=config.force, rows=rows)
 
     return tar_index
 
@@ -203,13 +216,13 @@ def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
         source = dataset.source(storage)
 
         @cache
-        def ordered(split: str) -> tuple[Any, NDArray[np.int64]]:
+        def ordered(split: str, seed: int | None) -> tuple[Any, NDArray[np.int64]]:
             reader: IndexReader = tar_index[split].open()
             table = reader.table(SHARD_COLUMNS)
-            return table, sharding.shuffled(table.num_rows, seed if split == "train" else None)
+            return table, sharding.shuffled(table.num_rows, seed)
 
         def images(split: str, shard: int) -> TarImages:
-            table, order = ordered(split)
+            table, order = ordered(split, seed if split == "train" else None)
             place = sharding.chunk(len(order), counts[split], shard, dataset.spread)
             return TarImages(source.archive(split), table.take(order[place.start : place.stop]))
 
@@ -224,7 +237,19 @@ def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
                 estimate=lambda: _estimate(images(split, shard)),
             )
 
-        return Builds(build, force=config.force)
+        def rows(artifact: Artifact) -> Rows:
+            split, made = artifact.partition.partition("-")[0], artifact.manifest.recipe.config
+
+            def numbers() -> NDArray[np.int64]:
+                table, order = ordered(split, made.get("seed"))
+                place = sharding.chunk(len(order), made["shards"], made["shard"], made["spread"])
+                chosen = order[place.start : place.stop]
+                sound: NDArray[np.bool_] = table["problem"].take(chosen).is_null().to_numpy()
+                return chosen[sound]
+
+            return record_rows(artifact, f"{dataset.name}/{split}", numbers)
+
+        return Builds(build, force=config.force, rows=rows)
 
     return tfrecords
 

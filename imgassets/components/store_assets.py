@@ -11,11 +11,14 @@ from pydantic import Field
 
 from imgassets.components.assets import dataset_asset
 from imgassets.components.checks import Verdict, artifact_check
+from imgassets.components.sample_rows import store_rows
 from imgassets.errors import MissingUpstream
 from imgassets.formats.storing import StorePlan
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.io.base import BuildConfig
+from imgassets.io.samples import Rows
 from imgassets.io.stores import Stored
+from imgassets.places import Place
 from imgassets.resources import Storage
 from imgassets.sources.base import Source
 from imgassets.store import Store
@@ -92,12 +95,14 @@ def store_assets(
     settings: StoreSettings,
     feed: Callable[[str, Storage, Artifacts], Feed],
     upstream: dg.AssetIn | None = None,
+    origin: Callable[[Storage, str, int], Place] | None = None,
 ) -> dg.Definitions:
     """The stores of a dataset, their checks and the job that makes them all.
 
-    `feed` says where a split's images come from; `upstream` is the asset it reads, if it is not a raw folder.
+    `feed` says where a split's images come from; `upstream` is the asset it reads. If it is a raw folder instead,
+    `origin` says where in it a sample of a split lies.
     """
-    assets = [_store(dataset, splits, f, settings, feed, upstream) for f in formats]
+    assets = [_store(dataset, splits, f, settings, feed, upstream, origin) for f in formats]
     checks = [check for asset, f in zip(assets, formats, strict=True) for check in _checks(asset, f, formats)]
     if not assets:
         return dg.Definitions()
@@ -112,6 +117,7 @@ def _store(
     settings: StoreSettings,
     feed: Callable[[str, Storage, Artifacts], Feed],
     upstream: dg.AssetIn | None,
+    origin: Callable[[Storage, str, int], Place] | None,
 ) -> dg.AssetsDefinition:
     def builds(config: StoreConfig, storage: Storage, artifacts: Artifacts) -> Builds:
         def build(split: str) -> Build:
@@ -121,7 +127,11 @@ def _store(
                 lambda: Stored(fed.source(), plan), inputs=fed.inputs, config={**fed.config, **settings.config(format_)}
             )
 
-        return Builds(build, force=config.force)
+        def rows(artifact: Artifact) -> Rows:
+            split = artifact.partition
+            return store_rows(artifact, f"{dataset}/{split}", origin and partial(origin, storage, split))
+
+        return Builds(build, force=config.force, rows=rows)
 
     decorated = partial(
         dataset_asset,

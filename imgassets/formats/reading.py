@@ -112,6 +112,7 @@ class Reader:
         sizes = [record.bytes for shard in info.shards for record in shard.files]
         names = [record.name for shard in info.shards for record in shard.files]
         base = dict(zip(names, starts_of(sizes).tolist(), strict=True))
+        self._bases = base
         size = dict(zip(names, sizes, strict=True))
         parts: dict[str, list[Extent]] = {field.name: [] for field in info.fields}
         for shard in info.shards:
@@ -165,6 +166,16 @@ class Reader:
         if isinstance(column, Scattered):
             return self._space.piece(column.positions.item(row), column.sizes.item(row))
         return self.pieces(name, np.array([row]))[0]
+
+    def place(self, name: str, row: int) -> tuple[str, int, int] | None:
+        """File, byte offset and size of one row of a field; None where rows have to be decoded to be found."""
+        column = self._column(name)
+        if not isinstance(column, Placed | Scattered):
+            return None
+        position = int(column.of(np.array([row]))[0])
+        size = int(column.sizes[row]) if isinstance(column, Scattered) else self.info.field(name).nbytes
+        file, base = max((item for item in self._bases.items() if item[1] <= position), key=lambda item: item[1])
+        return file, position - base, size
 
     def block_rows(self) -> int | None:
         """Rows that are decoded together, where there are such."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from imgassets.commit import Location, Manifest, Store
 from imgassets.errors import MissingUpstream
+from imgassets.io.samples import Rows
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Builds:
 
     build: Callable[[str], Build]
     force: bool = False
+    rows: Callable[[Artifact], Rows] | None = None
+    """Which samples the rows of a finished partition are, if it has such."""
 
 
 @dataclass(frozen=True)
