@@ -22,6 +22,9 @@ class Reader(Protocol):
     def rows(self, partition: str) -> tuple[Rows, Rows]:
         """(N,) global indices, consecutive within the split, and (N,) class_ids of a partition's rows."""
 
+    def span(self, partition: str) -> tuple[int, int]:
+        """Global index of a partition's first row, and the number of its rows; told without reading them."""
+
     def index_inputs(self, partition: str) -> dict[str, str]:
         """Checksums of what `rows` reads."""
 
@@ -102,6 +105,11 @@ class NpzReader:
         """As the index says."""
         table = self.index[partition].open().table(["global_index", "class_id"])
         return tuple(table[name].to_numpy().astype(np.int64) for name in table.column_names)
+
+    def span(self, partition: str) -> tuple[int, int]:
+        """As the index's manifest says."""
+        manifest = self.index[partition].manifest
+        return manifest.recipe.config["first_row"], manifest.facts["rows"]
 
     def index_inputs(self, partition: str) -> dict[str, str]:
         """The index."""

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal
 
 import dagster as dg
@@ -15,6 +15,7 @@ from imgassets.commit import Checksums
 from imgassets.components.assets import dataset_asset
 from imgassets.components.automation import Automation, automated
 from imgassets.components.ct_checks import ct_checks
+from imgassets.components.ct_estimates import manifest_estimate, shard_estimate
 from imgassets.components.ct_index import IndexSettings, make_index, rows_of, shard_rows
 from imgassets.components.ct_samples import ShardSource, default_workers
 from imgassets.components.sample_rows import ct_rows, volume_rows
@@ -197,7 +198,8 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
             source = ShardSource(
                 rows, repository, str(_fact(index, "revision")), dataset.recipe, workers, dataset.device
             )
-            return Build(lambda: source, **shard_recipe(dataset, rows))
+            estimate = partial(shard_estimate, rows, dataset.recipe, workers)
+            return Build(lambda: source, **shard_recipe(dataset, rows), estimate=estimate)
 
         return Builds(build, force=config.force, rows=lambda shard: ct_rows(shard, dataset.name, volume_index))
 
@@ -230,7 +232,8 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
             inputs = as_inputs([index, *parts])
             limits = {"max_skipped": dataset.max_skipped, "max_skipped_share": dataset.max_skipped_share}
             config = limits | shard_config(dataset)
-            return Build(lambda: _manifest_content(dataset, split, index, parts), inputs, config)
+            estimate = partial(manifest_estimate, int(_fact(index, "volumes_in_shards")), len(keys))
+            return Build(lambda: _manifest_content(dataset, split, index, parts), inputs, config, estimate)
 
         return Builds(build, force=config.force)
 

@@ -12,7 +12,7 @@ from imgassets.classes import imagenet_classes
 from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.automation import Automation, automated
 from imgassets.components.npz_checks import npz_checks
-from imgassets.components.npz_estimates import arrays_estimate, index_estimate, sample_estimate
+from imgassets.components.npz_estimates import arrays_estimate, arrays_like, index_estimate, sample_estimate
 from imgassets.components.sample_rows import array_rows, csv_rows, index_rows
 from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
 from imgassets.errors import BadInput, MissingUpstream, StoreError
@@ -247,7 +247,7 @@ def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
 def _stores(dataset: NpzImages, arrays: dg.AssetsDefinition) -> dg.Definitions:
     def feed(split: str, storage: Storage, artifacts: Artifacts) -> Feed:
         parts = [artifacts[batch] for batch in dataset.splits[split]]
-        return Feed(lambda: _array_source(parts), _inputs(parts))
+        return Feed(lambda: _array_source(parts), _inputs(parts), like=lambda: arrays_like(parts, dataset.resolution))
 
     upstream = dg.AssetIn(arrays.key, partition_mapping=fan_in(dataset.splits))
     return store_assets(dataset.name, list(dataset.splits), dataset.stores, dataset.store_settings, feed, upstream)

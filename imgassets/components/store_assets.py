@@ -12,9 +12,9 @@ from pydantic import Field
 from imgassets.components.assets import dataset_asset
 from imgassets.components.checks import Verdict, artifact_check
 from imgassets.components.sample_rows import store_rows
-from imgassets.errors import MissingUpstream
-from imgassets.formats.storing import StorePlan
-from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.errors import MissingUpstream, Unforeseen
+from imgassets.formats.storing import StorePlan, estimate
+from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate
 from imgassets.io.base import BuildConfig
 from imgassets.io.samples import Rows
 from imgassets.io.stores import Stored
@@ -39,6 +39,8 @@ WHAT: dict[str, str] = {
     "tar": "Images as tar shards that webdataset streams, with an index for random access.",
 }
 COMPARED_ROWS = 256
+WORKING_SET = 200 * 2**20
+"""Bytes of memory: some blocks, whatever the store's size."""
 
 
 class StoreConfig(BuildConfig):
@@ -86,6 +88,11 @@ class Feed:
     source: Callable[[], Source]
     inputs: Mapping[str, str]
     config: Mapping[str, Any] = field(default_factory=dict)
+    like: Callable[[], Source] | None = None
+    """A source of as many samples of the same sizes, where it can be told before `source`; nothing is read from it."""
+
+    guess: int | None = None
+    """About how many bytes the samples take, for plans made before either source can be told."""
 
 
 def store_assets(
@@ -123,8 +130,21 @@ def _store(
         def build(split: str) -> Build:
             fed = feed(split, storage, artifacts)
             plan = settings.plan(format_, config.threads or os.cpu_count() or 1)
+
+            def estimated() -> Estimate:
+                try:
+                    like = (fed.like or fed.source)()
+                except Unforeseen:
+                    if fed.guess is None:
+                        raise
+                    return Estimate(fed.guess, memory=WORKING_SET)
+                return Estimate(estimate(like, plan), rows=len(like), memory=WORKING_SET)
+
             return Build(
-                lambda: Stored(fed.source(), plan), inputs=fed.inputs, config={**fed.config, **settings.config(format_)}
+                lambda: Stored(fed.source(), plan),
+                inputs=fed.inputs,
+                config={**fed.config, **settings.config(format_)},
+                estimate=estimated,
             )
 
         def rows(artifact: Artifact) -> Rows:

@@ -24,6 +24,8 @@ class Estimate:
     """Bytes read; None: all of the inputs."""
     memory: int | None = None
     """Peak bytes of memory beyond what the process has anyway."""
+    seconds: float | None = None
+    """How long it takes where nothing was made before; None: as long as the bytes take."""
 
 
 @dataclass(frozen=True)
