@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from imgassets.commit import Checksums
 from imgassets.components.assets import dataset_asset
 from imgassets.components.automation import Automation, automated
 from imgassets.components.ct_checks import ct_checks
@@ -109,14 +108,16 @@ class CtVolumes(dg.Component, dg.Resolvable):
 
     def open_repository(self, storage: Storage, split: str, revision: str | None = None) -> Repository:
         """The hub, or local files with what is remembered of their checksums."""
-        memory = Checksums(storage.artifacts.state / "sha256.sqlite", sha256_of)
+        store = storage.artifacts
+        memory = store.memory("sha256", sha256_of)
         if self.source == "webdataset":
             return Archives(self.repository.replace("{split}", split), memory.of)
         repository = open_repository(self.repository)
         if isinstance(repository, Folder):
             return Folder(repository.root, memory.of)
         assert isinstance(repository, Hub)
-        return replace(repository, revision=revision or self.revision)
+        asked = replace(repository, revision=revision or self.revision)
+        return asked.impatient() if store.looking else asked
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Three assets, their checks, and a job per partitioning."""

@@ -85,8 +85,7 @@ def example_bytes(
 
 def _varint_size(value: NDArray[np.int64]) -> NDArray[np.int64]:
     more = [value >> shift > 0 for shift in range(7, 63, 7)]
-    size: NDArray[np.int64] = 1 + np.sum(more, axis=0, dtype=np.int64)
-    return size
+    return np.asarray(1 + np.sum(more, axis=0, dtype=np.int64))
 
 
 def _head_size(size: NDArray[np.int64]) -> NDArray[np.int64]:
