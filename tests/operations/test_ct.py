@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from imgassets.io.graph import Graph
 from imgassets.operations.passport import passport
 from imgassets.operations.plan import plan
 from imgassets.sample_data.ct_rate import BLANK, files
+from imgassets.sources import hub
 from tests.components.test_ct_volumes import SHAPE, SPACING, World, mirror
 
 
@@ -88,3 +91,33 @@ def test_a_plan_of_everything_before_anything_is_there(world: World) -> None:
     steps = plan(graph, wanted, world.instance).steps
     assert {(step.asset, step.verdict) for step in steps} == {("ct/volume_index", "build"), ("ct/manifest", "build")}
     assert any("is made first" in step.reason for step in steps)
+
+
+def test_a_hub_that_does_not_answer_keeps_no_plan_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "LOOK_TIMEOUT", 0.5)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(8)
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        world = World(tmp_path, "owner/name")
+        graph = graph_of(world)
+        index = graph.assets[dg.AssetKey(["ct", "volume_index"])]
+        started = time.monotonic()
+        steps = plan(graph, [(index, ["train", "valid"])], world.instance).steps
+        assert time.monotonic() - started < 10
+    assert {step.verdict for step in steps} == {"cannot"}
+    assert all(step.reason.startswith("Failed to look up owner/name: ") for step in steps)
+    assert "attempts" not in steps[0].reason
+
+
+def test_a_plan_does_not_read_a_mirror(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = graph_of(world)
+    index = graph.assets[dg.AssetKey(["ct", "volume_index"])]
+
+    def steps() -> list[str]:
+        return [step.verdict for step in plan(graph, [(index, ["train"])], world.instance).steps]
+
+    assert steps() == ["build"]
+    assert not (world.folder / "state").exists()
+    world.make("volume_index", "train")
+    assert steps() == ["keep"]
