@@ -137,9 +137,7 @@ def sampled_once(tmp_path_factory: pytest.TempPathFactory) -> Home:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IMGASSETS_TFRECORD_SHARDS", "7,3")
         enter(found, patch)
-        found.run(
-            "sample-data", *(f"--dataset={name}" for name in ("imagenet64", "ilsvrc2012", "folders/mini", "dmd2"))
-        )
+        found.run("sample-data")
         for selection in ("+imagenet64/csv_sample", "group:imagenet64", "group:ilsvrc2012", "group:mini"):
             found.run("backfill", selection, "--missing", *(SMALL if "csv" in selection else ()), "--json")
         for asset in ("activations", "reconstructions", "generated"):
