@@ -7,7 +7,7 @@ import numpy as np
 
 from imgassets.components.ct_samples import INFLATED
 from imgassets.formats.ct_shard import Sample
-from imgassets.formats.ustar import BLOCK, END, RECORD, padding
+from imgassets.formats.ustar import BLOCK, END, RECORD
 from imgassets.io.artifacts import Estimate
 from imgassets.sources.ct_rate import Volume
 from imgassets.volumes.grid import Preprocessing
@@ -23,13 +23,12 @@ VOLUME_SECONDS = 4.0
 def shard_estimate(rows: Sequence[Volume], recipe: Preprocessing, workers: int) -> Estimate:
     """A shard, to the byte, if all of its volumes can be used."""
     like = np.broadcast_to(np.float16(0), recipe.shape)
-    total, files = 0, [row.file.size for row in rows if row.file]
-    for row in rows:
-        spacing = row.spacing or (1.0, 1.0, 1.0)
-        sample = Sample(row.key, like, row.report, row.labels, (512, 512, 300), spacing, "")
-        document = len(json.dumps(sample.document(), ensure_ascii=False).encode())
-        for size in (recipe.nbytes, 4 * len(row.labels), document, len(row.report.encode())):
-            total += BLOCK + size + len(padding(size))
+    files = [row.file.size for row in rows if row.file]
+    first = rows[0]
+    sample = Sample(first.key, like, "", first.labels, (512, 512, 300), first.spacing or (1.0, 1.0, 1.0), "")
+    document = len(json.dumps(sample.document(), ensure_ascii=False).encode())  # one block, whatever the sample
+    sizes = [recipe.nbytes, 4 * len(first.labels), document] * len(rows) + [len(row.report.encode()) for row in rows]
+    total = sum(BLOCK + size + -size % BLOCK for size in sizes)
     return Estimate(
         write=-(-(total + len(END)) // RECORD) * RECORD,
         read=sum(files),

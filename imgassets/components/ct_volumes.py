@@ -15,7 +15,7 @@ from imgassets.components.assets import dataset_asset
 from imgassets.components.automation import Automation, automated
 from imgassets.components.ct_checks import ct_checks
 from imgassets.components.ct_estimates import manifest_estimate, shard_estimate
-from imgassets.components.ct_index import IndexSettings, make_index, rows_of, shard_rows
+from imgassets.components.ct_index import IndexSettings, by_shard, make_index, rows_of
 from imgassets.components.ct_samples import ShardSource, default_workers
 from imgassets.components.sample_rows import ct_rows, volume_rows
 from imgassets.errors import BadInput, MissingUpstream, StoreError
@@ -183,14 +183,14 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
         be blank, damaged or no HU are left out with their reason; they shift nothing.
         """
 
-        rows_of_split = cache(lambda split: _rows(volume_index[split]))
+        rows_of_split = cache(lambda split: by_shard(_rows(volume_index[split])))
 
         def build(partition: str) -> Build:
             split, number = split_and_number(partition)
             if split not in volume_index:
                 raise BadInput(f"{partition} is of no split of this dataset: {', '.join(volume_index)}.")
             index = volume_index[split]
-            rows = shard_rows(rows_of_split(split), number)
+            rows = rows_of_split(split).get(number)
             if not rows:
                 raise BadInput(f"{partition} is no shard of {index.asset}/{split}: it has {_fact(index, 'shards')}.")
             largest = max(row.file.size for row in rows if row.file)
@@ -259,8 +259,9 @@ def shard_config(dataset: CtVolumes) -> dict[str, Any]:
 
 def _manifest_content(dataset: CtVolumes, split: str, index: Artifact, parts: list[Artifact]) -> ManifestContent:
     rows = _rows(index)
+    shards = by_shard(rows)
     for number, part in enumerate(parts):
-        expected, found = shard_recipe(dataset, shard_rows(rows, number)), part.manifest.recipe
+        expected, found = shard_recipe(dataset, shards[number]), part.manifest.recipe
         if dict(found.config) != expected["config"] or dict(found.inputs) != expected["inputs"]:
             raise StoreError(
                 f"{part.asset}/{part.partition} was made with other settings or from another commit than "

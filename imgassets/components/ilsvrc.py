@@ -180,9 +180,10 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
             if isinstance(context, dg.AssetExecutionContext) and checksums.known(archive) is None:
                 found = scan(split)
                 checksums.remember(archive, found.checksum)
+            inputs = storage.raw_checksums(archive, *source.inputs(split))
             return Build(
                 lambda: _as_index(found or scan(split)),
-                inputs=storage.raw_checksums(archive, *source.inputs(split)),
+                inputs=inputs,
                 config={"labels": source.label_fingerprint(), "verify_md5": dataset.verify_md5},
                 estimate=lambda: _index_estimate(archive.stat().st_size),
             )
@@ -239,7 +240,8 @@ def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
             try:
                 records, jpegs = sizes(split)
             except Unforeseen:  # but for headers and padding, an archive is its images
-                return Estimate(write=source.archive(split).stat().st_size // counts[split], memory=WORKING_SET)
+                share = source.archive(split).stat().st_size // counts[split]
+                return Estimate(share, read=share, memory=WORKING_SET)
             place = sharding.chunk(len(records), counts[split], shard, dataset.spread)
             mine = slice(place.start, place.stop)
             rows = int(np.count_nonzero(records[mine]))

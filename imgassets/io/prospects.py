@@ -120,6 +120,7 @@ class Prospects:
         self._found: dict[tuple[dg.AssetKey, str], Prospect] = {}
         self._builds: dict[dg.AssetKey, Any] = {}
         self._artifacts: dict[tuple[dg.AssetKey, str], Artifact] = {}
+        self._counted: set[str] = set()
         self._storage, self._store = _peeking(graph.resources["storage"])
         self._resources = {**graph.resources, "storage": self._storage}
 
@@ -152,8 +153,10 @@ class Prospects:
         return [path for name in names if (path := self._storage.raw_root / name).is_file()]
 
     def unread_bytes(self, prospect: Prospect) -> int:
-        """Size of the raw inputs that have to be read for their checksums first."""
-        return sum(self._size(name) or 0 for name in prospect.unread)
+        """Size of the raw inputs that have to be read for their checksums first, and were not counted before."""
+        new = set(prospect.unread) - self._counted
+        self._counted |= new
+        return sum(self._size(name) or 0 for name in new)
 
     def unproven_bytes(self, prospect: Prospect) -> int:
         """Size of the files that are there, but have to be read to prove that they are unchanged."""
