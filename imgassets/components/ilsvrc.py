@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import dagster as dg
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from imgassets.commit.peek import UNREAD
 from imgassets.components.assets import RUN_SIZE, dataset_asset
 from imgassets.components.automation import Automation, automated
 from imgassets.components.ilsvrc_checks import ilsvrc_checks
@@ -185,7 +187,8 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
                 lambda: _as_index(found or scan(split)),
                 inputs=inputs,
                 config={"labels": source.label_fingerprint(), "verify_md5": dataset.verify_md5},
-                estimate=lambda: _index_estimate(archive.stat().st_size),
+                # the pass that computes an unknown checksum gives the index, too
+                estimate=lambda: _index_estimate(archive, read=not next(iter(inputs.values())).startswith(UNREAD)),
             )
 
         def rows(artifact: Artifact) -> Rows:
@@ -280,10 +283,10 @@ def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
     return tfrecords
 
 
-def _index_estimate(archive: int) -> Estimate:
+def _index_estimate(archive: Path, *, read: bool) -> Estimate:
     """An index, whose rows are guessed from the archive's size."""
-    fixed, each = INDEX_BYTES
-    return Estimate(int(fixed + each * archive / IMAGE_BYTES), memory=INDEX_MEMORY)
+    (fixed, each), size = INDEX_BYTES, archive.stat().st_size
+    return Estimate(int(fixed + each * size / IMAGE_BYTES), read=size * read, memory=INDEX_MEMORY)
 
 
 def _as_index(found: IlsvrcIndex) -> Index:
