@@ -84,8 +84,10 @@ def example_bytes(
 
 
 def _varint_size(value: NDArray[np.int64]) -> NDArray[np.int64]:
-    more = [value >> shift > 0 for shift in range(7, 63, 7)]
-    return np.asarray(1 + np.sum(more, axis=0, dtype=np.int64))
+    size = np.ones(value.shape, np.int64)
+    for shift in range(7, int(value.max(initial=0)).bit_length(), 7):
+        size += value >> shift > 0
+    return size
 
 
 def _head_size(size: NDArray[np.int64]) -> NDArray[np.int64]:
