@@ -48,13 +48,7 @@ def stages_job(name: str, stages: Sequence[str], description: str) -> dg.JobDefi
             text = one_line(f"{len(failed)} partitions failed. {name}: {reason}")
             raise dg.Failure(text, metadata=failed, allow_retries=False)
 
-    # without this Dagster adds the manager that pickles to disk
-    @dg.job(
-        name=name,
-        description=description,
-        executor_def=dg.in_process_executor,
-        resource_defs={"io_manager": dg.mem_io_manager},
-    )
+    @dg.job(name=name, description=description, executor_def=dg.in_process_executor)
     def job() -> None:
         run_stages()
 
