@@ -112,8 +112,8 @@ class Reader:
         sizes = [record.bytes for shard in info.shards for record in shard.files]
         names = [record.name for shard in info.shards for record in shard.files]
         base = dict(zip(names, starts_of(sizes).tolist(), strict=True))
-        self._bases = base
         size = dict(zip(names, sizes, strict=True))
+        self._bases = [(base[name], name) for name in names if size[name]]
         parts: dict[str, list[Extent]] = {field.name: [] for field in info.fields}
         for shard in info.shards:
             if not shard.rows:
@@ -174,7 +174,7 @@ class Reader:
             return None
         position = int(column.of(np.array([row]))[0])
         size = int(column.sizes[row]) if isinstance(column, Scattered) else self.info.field(name).nbytes
-        file, base = max((item for item in self._bases.items() if item[1] <= position), key=lambda item: item[1])
+        base, file = max(item for item in self._bases if item[0] <= position)
         return file, position - base, size
 
     def block_rows(self) -> int | None:
