@@ -26,6 +26,7 @@ def defs() -> dg.Definitions:
     storage = Storage()
     resources = {
         "storage": storage,
+        "io_manager": dg.mem_io_manager,  # Dagster would add one that pickles to disk
         "index_io": IndexIOManager(storage=storage),
         "arrays_io": ArraysIOManager(storage=storage),
         "ct_index_io": CtIndexIOManager(storage=storage),

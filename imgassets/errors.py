@@ -27,5 +27,9 @@ class MissingUpstream(ImgassetsError):
     """An artifact that another one is made from does not exist yet."""
 
 
+class Unforeseen(MissingUpstream):
+    """What a plan cannot tell before something upstream has been made; the run itself can be told."""
+
+
 class StoreError(ImgassetsError):
     """The store cannot take or give an artifact: full, unwritable, damaged, or being written by somebody else."""

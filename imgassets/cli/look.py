@@ -6,10 +6,15 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgassets.cli.common import as_json, emit, size, table
+
+if TYPE_CHECKING:
+    from imgassets.operations.passport import Passport
+    from imgassets.operations.trace import Ancestor
 
 SHOWN = 3
 """Reasons told of each asset."""
@@ -81,34 +86,41 @@ def inspect(path: Path, resolution: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("partition", metavar="KEY/PARTITION")
+@click.argument("index", type=int, required=False)
 @as_json
-def trace(partition: str, as_json: bool) -> None:
+def trace(partition: str, index: int | None, as_json: bool) -> None:
     """Tell what a partition was made from, down to the raw files: checksums, settings, format and code version.
 
-    Exits with 1 if any of it has changed since, or is gone.
+    With INDEX, tell of one of its rows instead, counted from 0: the raw file it comes from, member, byte offset and
+    SHA-256, and its twins, the rows of all other artifacts that hold the same sample. Equal bytes have equal SHA-256.
+
+    Exits with 1 if anything the partition was made from has changed since, or is gone.
 
     \b
     Examples:
       imgassets trace imagenet64/csv_sample/train
-      imgassets trace imagenet64/arrays/val_data --json
+      imgassets trace imagenet64/memmap_store/train 30017
+      imgassets trace ilsvrc2012/tfrecords/train-00003-of-01024 5 --json
     """
+    import dagster as dg
+
     from imgassets.operations.graph import graph
+    from imgassets.operations.passport import passport
     from imgassets.operations.trace import trace as operation
 
     found = list(operation(graph(), partition))
-    if as_json:
-        emit(
-            [
-                {
-                    "name": one.name,
-                    "depth": one.depth,
-                    "checksum": one.checksum,
-                    "changed": one.changed,
-                    "recipe": asdict(one.manifest.recipe) if one.manifest else None,
-                }
-                for one in found
-            ]
-        )
+    if index is not None:
+        with dg.DagsterInstance.get() as instance:
+            known = passport(graph(), instance, partition, index)
+        if as_json:
+            emit(known.document() | {"changed": [one.name for one in found if one.changed]})
+        else:
+            click.echo(_passport(known))
+            for one in found:
+                if one.changed:
+                    click.echo(f"{one.name} has CHANGED SINCE {partition} was made")
+    elif as_json:
+        emit([_ancestor(one) for one in found])
     else:
         for one in found:
             line = f"{'  ' * one.depth}{one.name}  {one.checksum}"
@@ -118,6 +130,39 @@ def trace(partition: str, as_json: bool) -> None:
                 line += f"  {recipe.format}, code {recipe.code_version}{settings}"
             click.echo(line + ("  CHANGED SINCE" if one.changed else ""))
     sys.exit(1 if any(one.changed for one in found) else 0)
+
+
+def _ancestor(one: Ancestor) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "depth": one.depth,
+        "checksum": one.checksum,
+        "changed": one.changed,
+        "recipe": asdict(one.manifest.recipe) if one.manifest else None,
+    }
+
+
+def _passport(known: Passport) -> str:
+    recipe = known.row.artifact.manifest.recipe
+    settings = "".join(f", {name} {value}" for name, value in recipe.config.items())
+    lines = [
+        f"{known.row.name} row {known.row.row} is sample {known.sample.number} of {known.sample.series}",
+        *(f"  {name:<12} {value}" for name, value in known.row.about.items()),
+        f"made by {recipe.format}, code {recipe.code_version}{settings}",
+    ]
+    rows = [("source", "", known.source)] if known.source else []
+    rows += [(row.name, str(row.row), row.place) for row in (known.row, *known.twins)]
+    cells = [
+        (name, row, place.file, place.member, _number(place.offset), _number(place.size), place.sha256)
+        for name, row, place in rows
+    ]
+    lines.append(table(("artifact", "row", "file", "member", "offset", "bytes", "SHA-256"), cells))
+    lines += [f"{name} cannot be looked into: {reason}" for name, reason in known.unreadable.items()]
+    return "\n".join(lines)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 COMMANDS = (status, inspect, trace)

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from imgassets.commit.checksum import Checksums, _key, xxh3_128
 from imgassets.commit.store import Store
@@ -73,6 +74,12 @@ class PeekStore(Store):
     @cached_property
     def _peek(self) -> Peek:
         return Peek(self.state / "checksums.sqlite")
+
+    looking: ClassVar[bool] = True
+
+    def memory(self, name: str, compute: Callable[[Path], str]) -> Peek:
+        """What is remembered of another kind, and stand-ins."""
+        return Peek(self.state / f"{name}.sqlite", compute)
 
     @property
     def checksums(self) -> Peek:

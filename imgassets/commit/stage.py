@@ -273,4 +273,7 @@ def _room(path: Path) -> str:
 
 
 def _size(nbytes: int) -> str:
-    return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 / 10 else f"{nbytes / 2**20:.1f} MiB"
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if nbytes >= factor / 10:
+            return f"{nbytes / factor:.1f} {unit}"
+    return f"{nbytes} bytes"

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
+from typing import Any, ClassVar
 
 from imgassets.commit import lock
 from imgassets.commit.checksum import Checksums, digest_of
@@ -42,11 +42,17 @@ class Store:
 
     root: Path
     state: Path
+    looking: ClassVar[bool] = False
+    """Whether this is no more than a look, for which nothing is read, and nobody waits for a server."""
 
     @property
     def checksums(self) -> Checksums:
         """The memory of files' checksums, shared by inputs and artifacts."""
         return Checksums(self.state / "checksums.sqlite")
+
+    def memory(self, name: str, compute: Callable[[Path], str]) -> Checksums:
+        """A memory of checksums of another kind, such as those a repository lists."""
+        return Checksums(self.state / f"{name}.sqlite", compute)
 
     def location(self, *parts: str, folder: bool) -> Location:
         """Place of an artifact, which is always inside the root.

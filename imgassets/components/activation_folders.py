@@ -39,6 +39,10 @@ class FolderInput:
         """Each split on its own."""
         return {split: [split] for split in self.dataset.folders}
 
+    def series(self, partition: str) -> str:
+        """That of the folder."""
+        return f"{self.dataset.name}/{partition}"
+
     @property
     def ins(self) -> dict[str, dg.AssetIn]:
         """None: the files are read as they are."""
@@ -81,6 +85,10 @@ class FolderReader:
             )
         class_ids = np.array([ranks.get(name, NO_CLASS) for name in files.class_to_idx], np.int64)
         return np.arange(len(files.items)), class_ids[[item.label for item in files.items]]
+
+    def span(self, partition: str) -> tuple[int, int]:
+        """All of the split."""
+        return 0, len(self._files(partition).items)
 
     def index_inputs(self, partition: str) -> dict[str, str]:
         """Names and bytes of all files."""

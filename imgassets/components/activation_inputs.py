@@ -22,6 +22,9 @@ class Reader(Protocol):
     def rows(self, partition: str) -> tuple[Rows, Rows]:
         """(N,) global indices, consecutive within the split, and (N,) class_ids of a partition's rows."""
 
+    def span(self, partition: str) -> tuple[int, int]:
+        """Global index of a partition's first row, and the number of its rows; told without reading them."""
+
     def index_inputs(self, partition: str) -> dict[str, str]:
         """Checksums of what `rows` reads."""
 
@@ -43,6 +46,9 @@ class Input(Protocol):
     def splits(self) -> Mapping[str, list[str]]:
         """Partitions by split, in the order of the global index."""
 
+    def series(self, partition: str) -> str:
+        """What numbers the samples of a partition."""
+
     @property
     def ins(self) -> dict[str, dg.AssetIn]:
         """The assets it reads; none where it reads raw files."""
@@ -63,6 +69,10 @@ class NpzInput:
     splits: Mapping[str, list[str]]
     enlarge: str | None = None
     source: str = "imagenet_real_npz"
+
+    def series(self, partition: str) -> str:
+        """That of the data set's split."""
+        return f"{self.dataset}/{next(split for split, batches in self.splits.items() if partition in batches)}"
 
     @property
     def ins(self) -> dict[str, dg.AssetIn]:
@@ -95,6 +105,11 @@ class NpzReader:
         """As the index says."""
         table = self.index[partition].open().table(["global_index", "class_id"])
         return tuple(table[name].to_numpy().astype(np.int64) for name in table.column_names)
+
+    def span(self, partition: str) -> tuple[int, int]:
+        """As the index's manifest says."""
+        manifest = self.index[partition].manifest
+        return manifest.recipe.config["first_row"], manifest.facts["rows"]
 
     def index_inputs(self, partition: str) -> dict[str, str]:
         """The index."""

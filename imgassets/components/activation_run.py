@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.components.activation_inputs import Input, Reader, Rows
+from imgassets.components.network_estimates import activation_bytes, network_estimate, png_bytes
 from imgassets.errors import BadInput
 from imgassets.io.activations import IMAGES, RECONSTRUCTED, NetworkOutputs
-from imgassets.io.artifacts import Build
+from imgassets.io.artifacts import Build, Estimate
 from imgassets.models.checkpoint import find_checkpoint
 from imgassets.models.config import NetworkConfig
 from imgassets.models.extract import Extractor, Outputs, Samples
@@ -106,19 +107,40 @@ class NetworkRun:
         )
         yield from extractor(samples)
 
+    @property
+    def kept_values(self) -> dict[str, int]:
+        """Numbers kept of a sample, by layer."""
+        pooled = self.extraction.storage == "pooled"
+        shapes = {layer: self.config.layer_shape(layer) for layer in self.layers}
+        return {layer: shape[0] if pooled else int(np.prod(shape)) for layer, shape in shapes.items()}
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of each of them."""
+        return 2 if self.extraction.storage_dtype == "float16" else 4
+
+    def estimate(self, rows: int, source: str = "", images: int = 0, single_files: bool = False) -> Estimate:
+        """What the activations (given their `source`), or so many images of each sample, cost."""
+        edge, e = self.config.img_resolution, self.extraction
+        write = images * png_bytes(rows, edge, single_files)
+        if source:
+            shapes = {layer: self.config.layer_shape(layer) for layer in self.layers}
+            write += activation_bytes(shapes, rows, e.batch_size, self.kept_values, self.value_bytes, source)
+        read = rows * 3 * edge * edge if source != "generated" else 0
+        return network_estimate(write, rows, read, self.config.model_channels, whole=bool(images))
+
     def content(self, outputs: Iterator[Outputs], rows: int, source: str, facts: dict[str, Any], **kept: Any) -> Any:
         """The activations of some samples as content of a partition."""
         e = self.extraction
         layers = {layer: self.config.layer_shape(layer) for layer in self.layers}
-        values = {layer: (c,) if e.storage == "pooled" else (c, h, w) for layer, (c, h, w) in layers.items()}
         return NetworkOutputs(
             outputs,
             rows,
             layers,
             sample={"source": source, "conditioning_sigma": float(e.conditioning_sigma)},
             compressed=e.compressed,
-            stored_values=sum(int(np.prod(shape)) for shape in values.values()),
-            bytes_per_value=2 if e.storage_dtype == "float16" else 4,
+            stored_values=sum(self.kept_values.values()),
+            bytes_per_value=self.value_bytes,
             facts=facts,
             **kept,
         )
@@ -148,6 +170,7 @@ class InputRun:
             ),
             inputs=inputs,
             config=config,
+            estimate=lambda: self.run.estimate(len(rows), self.source.source),
         )
 
     def reconstructions(self, key: str) -> Build:
@@ -161,7 +184,13 @@ class InputRun:
                 outputs, len(rows), originals=True, images=RECONSTRUCTED, single_files=files, facts=facts
             )
 
-        return Build(content, inputs=inputs, config=self._config(first) | {"single_files": self.single_files})
+        config = self._config(first) | {"single_files": self.single_files}
+        return Build(
+            content,
+            inputs=inputs,
+            config=config,
+            estimate=lambda: self.run.estimate(len(rows), images=2, single_files=self.single_files),
+        )
 
     def _config(self, first: int) -> dict[str, Any]:
         score = asdict(self.score) if self.score else None
@@ -175,8 +204,7 @@ class InputRun:
     def _share(self, key: str) -> tuple[Rows, int, dict[str, str], dict[str, Any]]:
         """This partition's rows of the split's selection, the global index of its first row, what was read, counts."""
         inputs = self.run.inputs | self.reader.index_inputs(key) | self.reader.pixel_inputs(key)
-        numbers, _ = self.reader.rows(key)
-        first, own = int(numbers[0]) if len(numbers) else 0, len(numbers)
+        first, own = self.reader.span(key)
         if self.selection.takes_all:
             return np.arange(own), first, inputs, {"available_rows": own, "selected_of_split": "all"}
         siblings = next(keys for keys in self.source.splits.values() if key in keys)
@@ -250,7 +278,12 @@ class GeneratedRun:
             return made
 
         config = self.run.settings | self.run.kept | {"chunk": self.chunk, "classes": list(self.classes)}
-        return Build(content, inputs=self.run.inputs, config=config)
+        return Build(
+            content,
+            inputs=self.run.inputs,
+            config=config,
+            estimate=lambda: self.run.estimate(len(index), "generated", images=1),
+        )
 
     def _samples(self, index: Rows) -> Iterator[Samples]:
         last = int(index[-1]) + 1

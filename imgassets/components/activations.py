@@ -1,8 +1,8 @@
 """Activations, reconstructions and samples of the EDM/DMD2 ImageNet-64 network, and how real and generated compare."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Literal
 
 import dagster as dg
@@ -19,12 +19,16 @@ from imgassets.components.activation_folders import FolderInput
 from imgassets.components.activation_inputs import Input, NpzInput
 from imgassets.components.activation_run import GeneratedRun, InputRun, NetworkRun, Score
 from imgassets.components.assets import dataset_asset, fan_in
+from imgassets.components.automation import Automation, automated
 from imgassets.components.embedding import EmbeddingRun
 from imgassets.components.image_folder import ImageFolder
 from imgassets.components.npz_images import NpzImages
+from imgassets.components.sample_rows import activation_rows, png_rows, point_rows
 from imgassets.errors import BadInput
-from imgassets.io.artifacts import Artifacts, Builds
+from imgassets.io.activations import RECONSTRUCTED
+from imgassets.io.artifacts import Artifact, Artifacts, Builds
 from imgassets.io.base import BuildConfig
+from imgassets.io.samples import Rows
 from imgassets.models.config import NetworkConfig
 from imgassets.models.embedding import UmapSettings
 from imgassets.models.resize import find_resize
@@ -100,6 +104,7 @@ class Activations(dg.Component, dg.Resolvable):
     umap_neighbors: Annotated[int, Describe(description="UMAP's n_neighbors.")] = 15
     umap_min_dist: Annotated[float, Describe(description="UMAP's min_dist.")] = 0.1
     umap_seed: Annotated[int, Describe(description="UMAP's random_state.")] = 42
+    automation: Automation = "manual"
 
     @property
     def extraction(self) -> Extraction:
@@ -179,7 +184,8 @@ class Activations(dg.Component, dg.Resolvable):
         activations, reconstructions = _activations(self, source), _reconstructions(self, source)
         generated, embedding = _generated(self), _embedding(self, source)
         checks = activation_checks(activations, reconstructions, generated, embedding)
-        return dg.Definitions([activations, reconstructions, generated, embedding], asset_checks=checks)
+        made = dg.Definitions([activations, reconstructions, generated, embedding], asset_checks=checks)
+        return automated(self.name, made, self.automation)
 
 
 def _partitions(source: Input) -> dg.StaticPartitionsDefinition:
@@ -193,6 +199,10 @@ def _input_run(
     run = dataset.network_run(storage, device)
     reader = source.open(storage, artifacts)
     return InputRun(run, source, reader, dataset.selection, score, dataset.single_files)
+
+
+def _rows(of_format: Callable[[Artifact, str], Rows], source: Input, artifact: Artifact) -> Rows:
+    return of_format(artifact, source.series(artifact.partition))
 
 
 def _generated_run(dataset: Activations, storage: Storage, device: Device) -> GeneratedRun:
@@ -217,7 +227,8 @@ def _activations(dataset: Activations, source: Input) -> dg.AssetsDefinition:
         `moments.npz` their count, mean and scatter. The network stops at the deepest layer asked for.
         """
         run = cache(lambda: _input_run(dataset.overridden(config), source, storage, device, artifacts))
-        return Builds(lambda key: run().activations(key), force=config.force)
+        rows = partial(_rows, activation_rows, source)
+        return Builds(lambda key: run().activations(key), force=config.force, rows=rows)
 
     return activations
 
@@ -239,7 +250,8 @@ def _reconstructions(dataset: Activations, source: Input) -> dg.AssetsDefinition
         the results, `sample_NNNNNN.png` named by global index. It needs the whole network: three times the activations.
         """
         run = cache(lambda: _input_run(dataset.overridden(config), source, storage, device, artifacts))
-        return Builds(lambda key: run().reconstructions(key), force=config.force)
+        rows = partial(_rows, partial(png_rows, name=RECONSTRUCTED), source)
+        return Builds(lambda key: run().reconstructions(key), force=config.force, rows=rows)
 
     return reconstructions
 
@@ -258,7 +270,8 @@ def _generated(dataset: Activations) -> dg.AssetsDefinition:
         in the files that `activations` has: what real images are compared with.
         """
         run = cache(lambda: _generated_run(dataset.overridden(config), storage, device))
-        return Builds(lambda key: run().build(key), force=config.force)
+        rows = partial(activation_rows, series=f"{dataset.name}/generated")
+        return Builds(lambda key: run().build(key), force=config.force, rows=rows)
 
     return generated
 
@@ -282,6 +295,8 @@ def _embedding(dataset: Activations, source: Input) -> dg.AssetsDefinition:
         parameters and a plot. With it, by layer, the Fréchet distance of the two sets, and precision, recall, coverage.
         """
         run = EmbeddingRun(source.splits, activations, generated, dataset.embedding_points, dataset.seed, dataset.umap)
-        return Builds(run.build, force=config.force)
+        series = {split: source.series(keys[0]) for split, keys in source.splits.items()}
+        rows = lambda artifact: point_rows(artifact, series[artifact.partition])  # noqa: E731
+        return Builds(run.build, force=config.force, rows=rows)
 
     return embedding

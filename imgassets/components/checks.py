@@ -1,5 +1,6 @@
 """Asset checks over artifacts: one verdict per partition, with numbers, whether a run covers one partition or many."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +34,7 @@ def artifact_check(
     @dg.asset_check(
         asset=asset,
         name=name,
-        description=(judge.__doc__ or name).strip(),
+        description=inspect.cleandoc(judge.__doc__ or name),
         partitions_def=asset.partitions_def,
     )
     def check(artifacts: Artifacts):  # type: ignore[no-untyped-def]

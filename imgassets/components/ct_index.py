@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,6 +151,10 @@ def rows_of(table: pa.Table) -> list[Volume]:
     return volumes
 
 
-def shard_rows(volumes: Sequence[Volume], number: int) -> list[Volume]:
-    """The volumes of one shard, in order."""
-    return [volume for volume in volumes if volume.shard == number]
+def by_shard(volumes: Iterable[Volume]) -> dict[int, list[Volume]]:
+    """The volumes of each shard, in order."""
+    shards: dict[int, list[Volume]] = {}
+    for volume in volumes:
+        if volume.shard is not None:
+            shards.setdefault(volume.shard, []).append(volume)
+    return shards

@@ -5,18 +5,19 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
-from imgassets.commit import Checksums
 from imgassets.components.assets import dataset_asset
 from imgassets.components.automation import Automation, automated
 from imgassets.components.ct_checks import ct_checks
-from imgassets.components.ct_index import IndexSettings, make_index, rows_of, shard_rows
+from imgassets.components.ct_estimates import manifest_estimate, shard_estimate
+from imgassets.components.ct_index import IndexSettings, by_shard, make_index, rows_of
 from imgassets.components.ct_samples import ShardSource, default_workers
+from imgassets.components.sample_rows import ct_rows, volume_rows
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.ct_split import split_manifest
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
@@ -109,14 +110,16 @@ class CtVolumes(dg.Component, dg.Resolvable):
 
     def open_repository(self, storage: Storage, split: str, revision: str | None = None) -> Repository:
         """The hub, or local files with what is remembered of their checksums."""
-        memory = Checksums(storage.artifacts.state / "sha256.sqlite", sha256_of)
+        store = storage.artifacts
+        memory = store.memory("sha256", sha256_of)
         if self.source == "webdataset":
             return Archives(self.repository.replace("{split}", split), memory.of)
         repository = open_repository(self.repository)
         if isinstance(repository, Folder):
             return Folder(repository.root, memory.of)
         assert isinstance(repository, Hub)
-        return replace(repository, revision=revision or self.revision)
+        asked = replace(repository, revision=revision or self.revision)
+        return asked.impatient() if store.looking else asked
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Three assets, their checks, and a job per partitioning."""
@@ -159,7 +162,7 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
                 config=asdict(settings),
             )
 
-        return Builds(build, force=config.force)
+        return Builds(build, force=config.force, rows=lambda index: volume_rows(index, dataset.name))
 
     return volume_index
 
@@ -182,14 +185,14 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
         be blank, damaged or no HU are left out with their reason; they shift nothing.
         """
 
-        rows_of_split = cache(lambda split: _rows(volume_index[split]))
+        rows_of_split = cache(lambda split: by_shard(_rows(volume_index[split])))
 
         def build(partition: str) -> Build:
             split, number = split_and_number(partition)
             if split not in volume_index:
                 raise BadInput(f"{partition} is of no split of this dataset: {', '.join(volume_index)}.")
             index = volume_index[split]
-            rows = shard_rows(rows_of_split(split), number)
+            rows = rows_of_split(split).get(number)
             if not rows:
                 raise BadInput(f"{partition} is no shard of {index.asset}/{split}: it has {_fact(index, 'shards')}.")
             largest = max(row.file.size for row in rows if row.file)
@@ -198,9 +201,10 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
             source = ShardSource(
                 rows, repository, str(_fact(index, "revision")), dataset.recipe, workers, dataset.device
             )
-            return Build(lambda: source, **shard_recipe(dataset, rows))
+            estimate = partial(shard_estimate, rows, dataset.recipe, workers)
+            return Build(lambda: source, **shard_recipe(dataset, rows), estimate=estimate)
 
-        return Builds(build, force=config.force)
+        return Builds(build, force=config.force, rows=lambda shard: ct_rows(shard, dataset.name, volume_index))
 
     return shards
 
@@ -231,7 +235,8 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
             inputs = as_inputs([index, *parts])
             limits = {"max_skipped": dataset.max_skipped, "max_skipped_share": dataset.max_skipped_share}
             config = limits | shard_config(dataset)
-            return Build(lambda: _manifest_content(dataset, split, index, parts), inputs, config)
+            estimate = partial(manifest_estimate, int(_fact(index, "volumes_in_shards")), len(keys))
+            return Build(lambda: _manifest_content(dataset, split, index, parts), inputs, config, estimate)
 
         return Builds(build, force=config.force)
 
@@ -256,8 +261,9 @@ def shard_config(dataset: CtVolumes) -> dict[str, Any]:
 
 def _manifest_content(dataset: CtVolumes, split: str, index: Artifact, parts: list[Artifact]) -> ManifestContent:
     rows = _rows(index)
+    shards = by_shard(rows)
     for number, part in enumerate(parts):
-        expected, found = shard_recipe(dataset, shard_rows(rows, number)), part.manifest.recipe
+        expected, found = shard_recipe(dataset, shards[number]), part.manifest.recipe
         if dict(found.config) != expected["config"] or dict(found.inputs) != expected["inputs"]:
             raise StoreError(
                 f"{part.asset}/{part.partition} was made with other settings or from another commit than "

@@ -11,7 +11,7 @@ from imgassets.classes import imagenet_classes
 from imgassets.errors import BadInput
 from imgassets.formats.embedding import Embedding
 from imgassets.formats.features import pooled_matrix
-from imgassets.io.artifacts import Artifact, Artifacts, Build, as_inputs
+from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate, as_inputs
 from imgassets.models.embedding import UmapSettings, principal_components, umap_plane
 from imgassets.models.statistics import Moments, frechet_distance, merge, overlap
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 5
 """k of precision, recall and coverage (Naeem et al. 2020)."""
+
+
+POINT_BYTES, OTHER_BYTES = 67, 12_500
+"""Of the CSV for each point; of the JSON and the plot."""
+EMBEDDING_MEMORY, EMBEDDING_SECONDS = 1_500 * 2**20, 60.0
+"""With UMAP and its compiler, for 10,000 points."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,13 @@ class EmbeddingRun:
         made = list(self.generated.values())
         inputs = as_inputs(chain(real, made))
         config = {"points": self.points, "seed": self.seed, "umap": asdict(self.umap), "k": NEIGHBOURS}
-        return Build(lambda: self._content(real, made), inputs=inputs, config=config)
+        return Build(
+            lambda: self._content(real, made), inputs=inputs, config=config, estimate=lambda: self._estimate(real, made)
+        )
+
+    def _estimate(self, real: list[Artifact], made: list[Artifact]) -> Estimate:
+        points = sum(min(self.points, sum(part.manifest.facts["rows"] for part in some)) for some in (real, made))
+        return Estimate(OTHER_BYTES + POINT_BYTES * points, points, memory=EMBEDDING_MEMORY, seconds=EMBEDDING_SECONDS)
 
     def _content(self, real: list[Artifact], made: list[Artifact]) -> Embedding:
         import pyarrow as pa

@@ -33,6 +33,7 @@ def ilsvrc_stores(
             lambda: _images(ilsvrc, split, upstream, size),
             raw | upstream.as_input,
             {"size": size and list(size), "mode": "RGB"},
+            guess=None if size else ilsvrc.archive(split).stat().st_size,
         )
 
     return store_assets(index.key.path[0], splits, formats, settings, feed, dg.AssetIn(index.key))

@@ -13,6 +13,7 @@ from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, 
 from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifacts
 from imgassets.pixels import MODES
+from imgassets.places import Place, slice_of
 from imgassets.resources import Storage
 from imgassets.sources.base import Source
 from imgassets.sources.files import Files
@@ -86,7 +87,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per format."""
-        made = store_assets(self.name, list(self.folders), self.stores, self.settings, self._feed)
+        made = store_assets(self.name, list(self.folders), self.stores, self.settings, self._feed, origin=self._origin)
         return automated(self.name, made, self.automation)
 
     def _feed(self, split: str, storage: Storage, artifacts: Artifacts) -> Feed:
@@ -97,6 +98,10 @@ class ImageFolder(dg.Component, dg.Resolvable):
             {self.folders[split]: checksum_of(files, storage)},
             config | {"classes": self.classes},
         )
+
+    def _origin(self, storage: Storage, split: str, number: int) -> Place:
+        path = self._files(split, storage.raw_root).items[number].path
+        return slice_of(path, path.relative_to(storage.raw_root).as_posix(), 0, path.stat().st_size)
 
     def _files(self, split: str, raw: Path) -> Files:
         root = raw / self.folders[split]

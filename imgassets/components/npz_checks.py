@@ -18,6 +18,7 @@ def npz_checks(
         artifact_check(index, "labels_in_range", _labels_in_range),
         artifact_check(index, "index_complete", _index_complete),
         artifact_check(index, "declared_mean", _declared_mean, warn=True),
+        artifact_check(index, "bytes_verified", _bytes_verified),
         artifact_check(arrays, "labels_in_range", _class_ids_in_range),
         artifact_check(arrays, "bytes_verified", _bytes_verified),
         artifact_check(sample, "valid_for_systemds", _valid_for_systemds),

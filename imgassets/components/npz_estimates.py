@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from imgassets.classes import imagenet_classes
 from imgassets.formats.systemds import CLASSES, GIB
 from imgassets.formats.systemds_binary import matrix_bytes
 from imgassets.formats.systemds_csv import CELL_BYTES
 from imgassets.io.artifacts import Artifact, Estimate
+from imgassets.sources.arrays import ArraySource
 from imgassets.sources.imagenet_npz import NpzBatch
 
 INDEX_BYTES = (14_000, 9.85)
@@ -31,6 +33,15 @@ def index_estimate(batch: NpzBatch) -> Estimate:
 def arrays_estimate(batch: NpzBatch) -> Estimate:
     """Arrays, to the byte."""
     return Estimate(2 * NPY_HEADER + batch.rows * (batch.row_bytes + 8), rows=batch.rows, memory=WORKING_SET)
+
+
+def arrays_like(parts: Sequence[Artifact], resolution: int) -> ArraySource:
+    """A source like that of the arrays, whether they are there or not; it takes no memory."""
+    counts = [int(part.manifest.facts["rows"]) for part in parts]
+    image, label = np.zeros((1, 3, resolution, resolution), np.uint8), np.zeros(1, np.int64)
+    classes = {synset: class_id for class_id, synset in enumerate(imagenet_classes().synsets)}
+    empty = [(np.broadcast_to(image, (n, *image.shape[1:])), np.broadcast_to(label, (n,))) for n in counts]
+    return ArraySource(empty, class_to_idx=classes)
 
 
 def sample_estimate(parts: Sequence[Artifact], width: int, gib: float, binary_block: bool) -> Estimate:

@@ -12,7 +12,8 @@ from imgassets.classes import imagenet_classes
 from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.automation import Automation, automated
 from imgassets.components.npz_checks import npz_checks
-from imgassets.components.npz_estimates import arrays_estimate, index_estimate, sample_estimate
+from imgassets.components.npz_estimates import arrays_estimate, arrays_like, index_estimate, sample_estimate
+from imgassets.components.sample_rows import array_rows, csv_rows, index_rows
 from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.arrays import ImageRows, LabelledImages
@@ -21,6 +22,7 @@ from imgassets.formats.systemds import size_text
 from imgassets.formats.systemds_csv import most_rows
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
 from imgassets.io.base import BuildConfig
+from imgassets.io.samples import Rows
 from imgassets.io.systemds import CsvSample
 from imgassets.progress import Progress
 from imgassets.resources import Storage
@@ -111,6 +113,10 @@ class NpzImages(dg.Component, dg.Resolvable):
         """The split a batch belongs to."""
         return next(split for split, batches in self.splits.items() if batch in batches)
 
+    def series(self, batch: str) -> str:
+        """What numbers a batch's samples."""
+        return f"{self.name}/{self.split_of(batch)}"
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Three assets, their checks, and one job per stage."""
         index, arrays, sample = _npz_index(self), _arrays(self), _csv_sample(self)
@@ -152,7 +158,17 @@ def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
                 estimate=lambda: index_estimate(batch),
             )
 
-        return Builds(build, force=config.force)
+        def rows(artifact: Artifact) -> Rows:
+            batch, _ = _open(dataset, storage, artifact.partition)
+            file = batch.path.relative_to(storage.raw_root).as_posix()
+            return index_rows(
+                artifact,
+                dataset.series(artifact.partition),
+                "global_index",
+                lambda about: batch.place(about["row"], file),
+            )
+
+        return Builds(build, force=config.force, rows=rows)
 
     return npz_index
 
@@ -180,7 +196,12 @@ def _arrays(dataset: NpzImages) -> dg.AssetsDefinition:
                 estimate=lambda: arrays_estimate(batch),
             )
 
-        return Builds(build, force=config.force)
+        def rows(artifact: Artifact) -> Rows:
+            return array_rows(
+                artifact, dataset.series(artifact.partition), _open(dataset, storage, artifact.partition)[1]
+            )
+
+        return Builds(build, force=config.force, rows=rows)
 
     return arrays
 
@@ -215,7 +236,10 @@ def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
                 estimate=lambda: sample_estimate(parts, 3 * dataset.resolution**2, gib, binary),
             )
 
-        return Builds(build, force=config.force)
+        def rows(artifact: Artifact) -> Rows:
+            return csv_rows(artifact, f"{dataset.name}/{artifact.partition}")
+
+        return Builds(build, force=config.force, rows=rows)
 
     return csv_sample
 
@@ -223,7 +247,7 @@ def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
 def _stores(dataset: NpzImages, arrays: dg.AssetsDefinition) -> dg.Definitions:
     def feed(split: str, storage: Storage, artifacts: Artifacts) -> Feed:
         parts = [artifacts[batch] for batch in dataset.splits[split]]
-        return Feed(lambda: _array_source(parts), _inputs(parts))
+        return Feed(lambda: _array_source(parts), _inputs(parts), like=lambda: arrays_like(parts, dataset.resolution))
 
     upstream = dg.AssetIn(arrays.key, partition_mapping=fan_in(dataset.splits))
     return store_assets(dataset.name, list(dataset.splits), dataset.stores, dataset.store_settings, feed, upstream)

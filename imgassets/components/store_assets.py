@@ -11,11 +11,14 @@ from pydantic import Field
 
 from imgassets.components.assets import dataset_asset
 from imgassets.components.checks import Verdict, artifact_check
-from imgassets.errors import MissingUpstream
-from imgassets.formats.storing import StorePlan
-from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.components.sample_rows import store_rows
+from imgassets.errors import MissingUpstream, Unforeseen
+from imgassets.formats.storing import StorePlan, estimate
+from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate
 from imgassets.io.base import BuildConfig
+from imgassets.io.samples import Rows
 from imgassets.io.stores import Stored
+from imgassets.places import Place
 from imgassets.resources import Storage
 from imgassets.sources.base import Source
 from imgassets.store import Store
@@ -36,6 +39,8 @@ WHAT: dict[str, str] = {
     "tar": "Images as tar shards that webdataset streams, with an index for random access.",
 }
 COMPARED_ROWS = 256
+WORKING_SET = 200 * 2**20
+"""Bytes of memory: some blocks, whatever the store's size."""
 
 
 class StoreConfig(BuildConfig):
@@ -83,6 +88,11 @@ class Feed:
     source: Callable[[], Source]
     inputs: Mapping[str, str]
     config: Mapping[str, Any] = field(default_factory=dict)
+    like: Callable[[], Source] | None = None
+    """A source of as many samples of the same sizes, where it can be told before `source`; nothing is read from it."""
+
+    guess: int | None = None
+    """About how many bytes the samples take, for plans made before either source can be told."""
 
 
 def store_assets(
@@ -92,12 +102,14 @@ def store_assets(
     settings: StoreSettings,
     feed: Callable[[str, Storage, Artifacts], Feed],
     upstream: dg.AssetIn | None = None,
+    origin: Callable[[Storage, str, int], Place] | None = None,
 ) -> dg.Definitions:
     """The stores of a dataset, their checks and the job that makes them all.
 
-    `feed` says where a split's images come from; `upstream` is the asset it reads, if it is not a raw folder.
+    `feed` says where a split's images come from; `upstream` is the asset it reads. If it is a raw folder instead,
+    `origin` says where in it a sample of a split lies.
     """
-    assets = [_store(dataset, splits, f, settings, feed, upstream) for f in formats]
+    assets = [_store(dataset, splits, f, settings, feed, upstream, origin) for f in formats]
     checks = [check for asset, f in zip(assets, formats, strict=True) for check in _checks(asset, f, formats)]
     if not assets:
         return dg.Definitions()
@@ -112,16 +124,34 @@ def _store(
     settings: StoreSettings,
     feed: Callable[[str, Storage, Artifacts], Feed],
     upstream: dg.AssetIn | None,
+    origin: Callable[[Storage, str, int], Place] | None,
 ) -> dg.AssetsDefinition:
     def builds(config: StoreConfig, storage: Storage, artifacts: Artifacts) -> Builds:
         def build(split: str) -> Build:
             fed = feed(split, storage, artifacts)
             plan = settings.plan(format_, config.threads or os.cpu_count() or 1)
+
+            def estimated() -> Estimate:
+                try:
+                    like = (fed.like or fed.source)()
+                except Unforeseen:
+                    if fed.guess is None:
+                        raise
+                    return Estimate(fed.guess, memory=WORKING_SET)
+                return Estimate(estimate(like, plan), rows=len(like), memory=WORKING_SET)
+
             return Build(
-                lambda: Stored(fed.source(), plan), inputs=fed.inputs, config={**fed.config, **settings.config(format_)}
+                lambda: Stored(fed.source(), plan),
+                inputs=fed.inputs,
+                config={**fed.config, **settings.config(format_)},
+                estimate=estimated,
             )
 
-        return Builds(build, force=config.force)
+        def rows(artifact: Artifact) -> Rows:
+            split = artifact.partition
+            return store_rows(artifact, f"{dataset}/{split}", origin and partial(origin, storage, split))
+
+        return Builds(build, force=config.force, rows=rows)
 
     decorated = partial(
         dataset_asset,

@@ -14,10 +14,12 @@ import numpy as np
 from imgassets.columns import Columns, Field, as_bytes, rows_of
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
-from imgassets.formats.extents import Extent, Files, Spans, one_run
+from imgassets.formats.extents import Extent, Files, Index, Spans, one_run
 
 NAME = "hdf5/1"
 PAGE = 4096
+OBJECTS, OBJECT = 4096, 500
+"""Bytes of the file's own structures; of those of one dataset."""
 
 
 def write(
@@ -54,6 +56,25 @@ def write(
         for name, lengths in sizes.items():
             _dataset(file, f"{name}/offsets", (len(lengths),), "<i8")[:] = np.cumsum(lengths, dtype=np.int64)
             _joined(file, f"{name}/data", f"{name}/blocks", pieces[name])
+
+
+def weigh(
+    fields: Sequence[Field], rows: int, blocks: int, sizes: Mapping[str, Index], options: Mapping[str, Any]
+) -> int:
+    """Bytes of a shard's file, to within a page for each dataset."""
+    total = OBJECTS
+    for field in fields:
+        if field.ragged:
+            data = int(sizes[field.name].sum())
+            total += blocks * (_paged(data // blocks) + OBJECT) + _paged(8 * (rows + 1))
+        else:
+            total += _paged(rows * field.nbytes)
+    return total
+
+
+def _paged(nbytes: int) -> int:
+    """Large datasets begin at a page; small ones lie between them."""
+    return nbytes if nbytes < PAGE else -(-nbytes // PAGE) * PAGE
 
 
 def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from imgassets.formats import jpeg, tfrecord
-from imgassets.formats.tf_example import ImageExample
+from imgassets.formats.tf_example import ImageExample, example_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 OVERHEAD = 1 << 9
 """Most bytes of a record beside the JPEG and its file name."""
-RECORD_OVERHEAD = tfrecord.OVERHEAD + sum(
-    map(len, ImageExample("n01440764_10026.JPEG", "n01440764", 500, 375, 500, bytes(1 << 16)).parts()), -(1 << 16)
-)
-"""Bytes of a record beside the JPEG, of an image like most."""
 
 
 class SourceImage(Protocol):
@@ -53,6 +54,24 @@ class ShardFacts:
 def names_digest(names: Iterable[str]) -> str:
     """`ShardFacts.names` of a shard of these images."""
     return xxhash.xxh3_128_hexdigest("".join(f"{name}\n" for name in names).encode())
+
+
+def record_bytes(rows: pa.Table) -> NDArray[np.int64]:
+    """(rows,): bytes of each image's record, given `name`, `synset`, `label`, `width`, `height` and `size`.
+
+    An image that has to be converted to a JPEG is taken to keep its size; one with a `problem` has no record.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def numbers(column: Any) -> NDArray[np.int64]:
+        values: NDArray[np.int64] = pc.fill_null(column, 0).to_numpy().astype(np.int64)
+        return values
+
+    texts: list[Any] = [rows[name].cast(pa.string()) for name in ("name", "synset")]
+    values = [numbers(rows[name]) for name in ("label", "height", "width", "size")]
+    sizes = tfrecord.OVERHEAD + example_bytes(*(numbers(pc.binary_length(text)) for text in texts), *values)
+    return np.where(rows["problem"].is_null().to_numpy(), sizes, 0)
 
 
 def write(sink: tfrecord.Sink, images: Iterable[SourceImage]) -> ShardFacts:

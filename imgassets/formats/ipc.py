@@ -18,6 +18,8 @@ from imgassets.formats.arrow import SinkFile, array_of, column_of, schema_of
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans
 
 NAME = "ipc/1"
+SCHEMA, MESSAGE = 550, 110
+"""Bytes beside the data: of each field, in the schema before and after; of each record batch and field."""
 
 
 def write(
@@ -35,6 +37,14 @@ def write(
         for block in blocks:
             arrays = [array_of(field, block[field.name]) for field in fields]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+def weigh(
+    fields: Sequence[Field], rows: int, blocks: int, sizes: Mapping[str, Index], options: Mapping[str, Any]
+) -> int:
+    """Bytes of a shard's file, to within what its messages pad."""
+    data = sum(int(sizes[f.name].sum()) + 8 * (rows + blocks) if f.ragged else rows * f.nbytes for f in fields)
+    return data + SCHEMA * len(fields) + blocks * len(fields) * MESSAGE
 
 
 def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:

@@ -16,7 +16,7 @@ from imgassets.columns import Columns, Field, as_bytes
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
-from imgassets.formats.extents import Extent, Files, Spans, one_run
+from imgassets.formats.extents import Extent, Files, Index, Spans, one_run
 
 NAME = "memmap/1"
 
@@ -42,6 +42,15 @@ def write(
     for name, lengths in sizes.items():
         with stage.create(f"{stem}.{name}.offsets.npy") as sink:
             sink.write(npy.dump(np.cumsum(lengths, dtype=np.int64)))
+
+
+def weigh(
+    fields: Sequence[Field], rows: int, blocks: int, sizes: Mapping[str, Index], options: Mapping[str, Any]
+) -> int:
+    """Bytes of a shard's files."""
+    fixed = sum(len(npy.header(f.dtype, (rows, *f.shape))) + rows * f.nbytes for f in fields if not f.ragged)
+    offsets = len(npy.header(np.int64, (rows + 1,), 64)) + 8 * (rows + 1)
+    return fixed + sum(int(sizes[f.name].sum()) + offsets for f in fields if f.ragged)
 
 
 def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:

@@ -25,6 +25,8 @@ GROUP_ROWS = 1024
 """Most rows of a row group."""
 HEADER = 128
 """A page's header is shorter than this, in bytes."""
+SCHEMA, CHUNK = 600, 160
+"""Bytes beside the values: of each column, in the schema; of each column of a row group, header and footer."""
 
 
 def write(
@@ -54,6 +56,20 @@ def write(
             arrays = [array_of(field, block[field.name]) for field in fields]
             arrays += [pa.array(list(map(len, block[f.name])), pa.int64()) for f in fields if f.kind == "file"]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=GROUP_ROWS)
+
+
+def weigh(
+    fields: Sequence[Field], rows: int, blocks: int, sizes: Mapping[str, Index], options: Mapping[str, Any]
+) -> int:
+    """Bytes of a shard's file without compression, to within what its pages' headers vary."""
+    data = columns = 0
+    for field in fields:
+        data += int(sizes[field.name].sum()) + 4 * rows if field.ragged else rows * field.nbytes
+        columns += 2 if field.kind == "file" else 1
+        data += 8 * rows if field.kind == "file" else 0
+    # what Hugging Face reads stands in the file's metadata twice, the second time in base64
+    known = sum(len(text) for text in _huggingface(fields, options.get("classes", ())).values())
+    return data + SCHEMA * columns + blocks * columns * CHUNK + known * 7 // 3
 
 
 def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:

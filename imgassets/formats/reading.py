@@ -113,6 +113,7 @@ class Reader:
         names = [record.name for shard in info.shards for record in shard.files]
         base = dict(zip(names, starts_of(sizes).tolist(), strict=True))
         size = dict(zip(names, sizes, strict=True))
+        self._bases = [(base[name], name) for name in names if size[name]]
         parts: dict[str, list[Extent]] = {field.name: [] for field in info.fields}
         for shard in info.shards:
             if not shard.rows:
@@ -165,6 +166,16 @@ class Reader:
         if isinstance(column, Scattered):
             return self._space.piece(column.positions.item(row), column.sizes.item(row))
         return self.pieces(name, np.array([row]))[0]
+
+    def place(self, name: str, row: int) -> tuple[str, int, int] | None:
+        """File, byte offset and size of one row of a field; None where rows have to be decoded to be found."""
+        column = self._column(name)
+        if not isinstance(column, Placed | Scattered):
+            return None
+        position = int(column.of(np.array([row]))[0])
+        size = int(column.sizes[row]) if isinstance(column, Scattered) else self.info.field(name).nbytes
+        base, file = max(item for item in self._bases if item[0] <= position)
+        return file, position - base, size
 
     def block_rows(self) -> int | None:
         """Rows that are decoded together, where there are such."""

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from imgassets.columns import Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import BadInput
@@ -13,6 +16,8 @@ from imgassets.formats.extents import Extent, Files
 
 FORMATS: dict[str, str] = {name: f"imgassets.formats.{name}" for name in ("memmap", "hdf5", "parquet", "ipc", "tar")}
 """Module of each format. A module has `NAME`, `write` and `extents`; see `Format`."""
+
+Sizes = NDArray[np.int64]
 
 
 class Format(Protocol):
@@ -31,6 +36,15 @@ class Format(Protocol):
         options: Mapping[str, Any],
     ) -> None:
         """Write one shard, `stem` beginning the name of each of its files."""
+        ...
+
+    def weigh(
+        self, fields: Sequence[Field], rows: int, blocks: int, sizes: Mapping[str, Sizes], options: Mapping[str, Any]
+    ) -> int:
+        """Bytes of a shard's files, uncompressed: `rows` rows written in `blocks` blocks.
+
+        `sizes` (rows,) are those of each row of the fields of variable size.
+        """
         ...
 
     def extents(self, files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:

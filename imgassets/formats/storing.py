@@ -21,6 +21,8 @@ BLOCK_BYTES = 4 << 20
 BLOCK_ROWS = 1024
 SHARD_BYTES = 1 << 30
 """About the size of a shard where `images_per_file` is not given."""
+RECORDS, SHARD_RECORDS = 1000, 1300
+"""Bytes of `store.json` beside its class names, and of what is recorded of each shard, there and on its own."""
 LOOKED_AT = 1000
 """Samples whose sizes stand for all of them."""
 
@@ -56,6 +58,20 @@ class StorePlan:
         """Which samples belong to which shard."""
         rows = self.images_per_file or max(1, SHARD_BYTES // _mean_bytes(source))
         return [range(start, min(start + rows, len(source))) for start in range(0, len(source), rows)]
+
+
+def estimate(source: Source, plan: StorePlan) -> int:
+    """Bytes of a store's files, if every sample can be used; compression is not foreseen."""
+    sizes = source.sizes()
+    total = RECORDS + sum(len(name.encode()) + len(str(number)) + 8 for name, number in source.class_to_idx.items())
+    options = {"classes": list(source.class_to_idx)}
+    shards = plan.shards(source)
+    block = _block_rows(source)
+    for rows in shards:
+        mine = {name: values[rows.start : rows.stop] for name, values in sizes.items()}
+        blocks = -(-len(rows) // block)
+        total += format_of(plan.format).weigh(source.fields, len(rows), blocks, mine, options) + SHARD_RECORDS
+    return total
 
 
 def write_store(source: Source, stage: Stage, plan: StorePlan) -> Written:
@@ -160,9 +176,13 @@ def _write(
 
 
 def _blocks(source: Source, indices: Sequence[int]) -> list[Sequence[int]]:
-    rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // _mean_bytes(source)))
+    rows = _block_rows(source)
     blocks = [indices[at : at + rows] for at in range(0, len(indices), rows)]
     return [range(b[0], b[-1] + 1) if b[-1] - b[0] == len(b) - 1 else b for b in blocks]
+
+
+def _block_rows(source: Source) -> int:
+    return max(1, min(BLOCK_ROWS, BLOCK_BYTES // _mean_bytes(source)))
 
 
 def _all_bad(source: Source, indices: Sequence[int], threads: int) -> dict[int, str]:

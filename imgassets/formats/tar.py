@@ -16,7 +16,7 @@ from imgassets.columns import Column, Columns, Field, as_bytes
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
-from imgassets.formats.extents import Extent, Files, Spans, Values, one_run
+from imgassets.formats.extents import Extent, Files, Index, Spans, Values, one_run
 from imgassets.formats.ustar import BLOCK, END, header, padding
 from imgassets.sniff import extension
 
@@ -56,6 +56,22 @@ def write(
             with stage.create(f"{stem}.{field.name}.npy") as sink:
                 values = np.concatenate([np.asarray(column) for column in numbers[field.name]])
                 sink.write(npy.dump(as_bytes(field, values).view(field.dtype).reshape(-1)))
+
+
+def weigh(
+    fields: Sequence[Field], rows: int, blocks: int, sizes: Mapping[str, Index], options: Mapping[str, Any]
+) -> int:
+    """Bytes of a shard's files; whole numbers have less than 512 digits."""
+    total = len(END)
+    for field in fields:
+        if field.scalar and np.dtype(field.dtype).kind in "biu":
+            total += rows * 2 * BLOCK
+        else:
+            body = sizes[field.name] if field.ragged else np.full(rows, len(_npy_header(field)) + field.nbytes)
+            total += int((BLOCK + body + -body % BLOCK).sum())
+        shape = (rows,) if field.scalar else (rows, 2)
+        total += len(npy.header(np.int64, shape, 64)) + rows * (field.nbytes if field.scalar else 16)
+    return total
 
 
 def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from imgassets.errors import StoreError
 
 _BYTES, _VARINT, _FIXED32, _FIXED64 = 2, 0, 5, 1
@@ -55,6 +58,48 @@ class ImageExample:
         opening = entry + feature + value
         before += _head(_ENTRY, len(opening) + size) + opening
         return _head(_FEATURES, len(before) + size + len(after)) + before, self.encoded, after
+
+
+def example_bytes(
+    names: NDArray[np.int64],
+    synsets: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    heights: NDArray[np.int64],
+    widths: NDArray[np.int64],
+    jpegs: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Bytes of the serialised Examples of many images, given the bytes of their names, synsets and JPEGs: all (n,)."""
+
+    def text(key: str, size: NDArray[np.int64]) -> NDArray[np.int64]:
+        return _entry_size(len(key), _head_size(size) + size)
+
+    def number(key: str, value: NDArray[np.int64]) -> NDArray[np.int64]:
+        return text(key, _varint_size(value))
+
+    size = (
+        len(_CHANNELS) + len(_COLORSPACE) + len(_FORMAT)
+        + text("image/filename", names) + text("image/class/synset", synsets) + text("image/encoded", jpegs)
+        + number("image/class/label", labels) + number("image/height", heights) + number("image/width", widths)
+    )  # fmt: skip
+    return _head_size(size) + size
+
+
+def _varint_size(value: NDArray[np.int64]) -> NDArray[np.int64]:
+    size = np.ones(value.shape, np.int64)
+    for shift in range(7, int(value.max(initial=0)).bit_length(), 7):
+        size += value >> shift > 0
+    return size
+
+
+def _head_size(size: NDArray[np.int64]) -> NDArray[np.int64]:
+    return 1 + _varint_size(size)
+
+
+def _entry_size(key: int, feature: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of a map entry whose feature is a list of one value, `feature` bytes with the value's own head."""
+    value = _head_size(feature) + feature
+    entry = 2 + key + _head_size(value) + value
+    return _head_size(entry) + entry
 
 
 def parse(data: bytes) -> dict[str, Feature]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from imgassets.commit import Location, Manifest, Store
 from imgassets.errors import MissingUpstream
+from imgassets.io.samples import Rows
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Estimate:
     """Bytes read; None: all of the inputs."""
     memory: int | None = None
     """Peak bytes of memory beyond what the process has anyway."""
+    seconds: float | None = None
+    """How long it takes where nothing was made before; None: as long as the bytes take."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Builds:
 
     build: Callable[[str], Build]
     force: bool = False
+    rows: Callable[[Artifact], Rows] | None = None
+    """Which samples the rows of a finished partition are, if it has such."""
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,14 @@ class Graph:
                 assets[key] = Asset(key, definition.partitions_def, run_size, manager, definition)
         return cls(assets, resources)
 
+    def builds(self, asset: Asset, instance: dg.DagsterInstance) -> Builds:
+        """What an asset returns, given its upstream as it is, and no run configuration."""
+        inputs = {}
+        for name, key in asset.upstream.items():
+            upstream = self.assets[key]
+            inputs[name] = Artifacts(upstream.keys(instance), upstream.artifact)
+        return asset.builds(self.resources, inputs, {})
+
     def roots(self) -> list[Asset]:
         """Assets that are made from raw inputs alone."""
         return [asset for asset in self.assets.values() if not asset.upstream]

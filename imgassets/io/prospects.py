@@ -11,7 +11,7 @@ import dagster as dg
 
 from imgassets.commit import FileRecord, Manifest, Recipe
 from imgassets.commit.peek import UNREAD, PeekStore
-from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
+from imgassets.errors import ImgassetsError, MissingUpstream, StoreError, Unforeseen
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate
 from imgassets.io.graph import Asset, Graph
 from imgassets.resources import Storage
@@ -84,7 +84,14 @@ class _Expected(Artifact):
         return self.expected
 
     def open(self) -> Any:
-        raise MissingUpstream(f"{self.asset}/{self.partition} is to be made first.")
+        raise Unforeseen(f"{self.asset}/{self.partition} is made first")
+
+
+class _Facts(dict[str, Any]):
+    """What is known beforehand of a partition that is about to be made."""
+
+    def __missing__(self, name: str) -> Any:
+        raise Unforeseen(f"its upstream is made first, and tells {name!r}")
 
 
 class Prospects:
@@ -113,6 +120,7 @@ class Prospects:
         self._found: dict[tuple[dg.AssetKey, str], Prospect] = {}
         self._builds: dict[dg.AssetKey, Any] = {}
         self._artifacts: dict[tuple[dg.AssetKey, str], Artifact] = {}
+        self._counted: set[str] = set()
         self._storage, self._store = _peeking(graph.resources["storage"])
         self._resources = {**graph.resources, "storage": self._storage}
 
@@ -145,8 +153,10 @@ class Prospects:
         return [path for name in names if (path := self._storage.raw_root / name).is_file()]
 
     def unread_bytes(self, prospect: Prospect) -> int:
-        """Size of the raw inputs that have to be read for their checksums first."""
-        return sum(self._size(name) or 0 for name in prospect.unread)
+        """Size of the raw inputs that have to be read for their checksums first, and were not counted before."""
+        new = set(prospect.unread) - self._counted
+        self._counted |= new
+        return sum(self._size(name) or 0 for name in new)
 
     def unproven_bytes(self, prospect: Prospect) -> int:
         """Size of the files that are there, but have to be read to prove that they are unchanged."""
@@ -168,6 +178,8 @@ class Prospects:
         current, damage = self._current(asset, partition)
         try:
             build = self._build(asset, partition)
+        except Unforeseen as error:
+            return Prospect(asset, partition, Verdict.BUILD, str(error), current)
         except ImgassetsError as error:
             return Prospect(asset, partition, Verdict.CANNOT, str(error), current)
         recipe = Recipe(asset.name, partition, build.inputs, build.config, asset.io_manager.format, asset.code_version)
@@ -219,7 +231,7 @@ class Prospects:
             artifact = asset.artifact(partition)
             if asset.key in self._making:
                 prospect = self.of(asset, partition)
-                if prospect.verdict is Verdict.BUILD:
+                if prospect.verdict is Verdict.BUILD and not _same_again(prospect):
                     artifact = _expected(artifact, prospect)
             self._artifacts[place] = artifact
         return self._artifacts[place]
@@ -245,11 +257,19 @@ def difference(old: Recipe, new: Recipe) -> str:
     return ", ".join(found) or "recipe changed"
 
 
+def _same_again(prospect: Prospect) -> bool:
+    """Whether the same bytes would be made: the same recipe gives them."""
+    if prospect.manifest is None or prospect.recipe is None:
+        return False
+    return prospect.manifest.recipe.fingerprint == prospect.recipe.fingerprint
+
+
 def _expected(artifact: Artifact, prospect: Prospect) -> Artifact:
-    assert prospect.recipe is not None
+    if prospect.recipe is None:
+        raise Unforeseen(prospect.reason)
     estimate = prospect.estimate or Estimate(prospect.manifest.total_bytes if prospect.manifest else 0)
     record = FileRecord("expected", estimate.write, f"{UNREAD}{prospect.recipe.fingerprint}")
-    facts = {} if estimate.rows is None else {"rows": estimate.rows}
+    facts = _Facts() if estimate.rows is None else _Facts(rows=estimate.rows)
     manifest = Manifest(prospect.recipe, (record,), facts)
     return _Expected(
         artifact.asset, artifact.partition, artifact.location, artifact.store, artifact.opener, expected=manifest

@@ -47,7 +47,7 @@ def describe(report: dict[str, Any]) -> str:
     if "labels" in report:
         return _describe_batch(report)
     head, *rest = report.items()
-    return "\n".join([f"{head[1]}", *(f"  {name:<12} {_text(value)}" for name, value in rest)])
+    return "\n".join([f"{head[1]}", *(f"  {name:<12} {_text(value)}" for name, value in rest if value not in ([], {}))])
 
 
 def _manifest(path: Path) -> Manifest | None:

@@ -34,7 +34,7 @@ def trace(graph: Graph, name: str) -> Iterator[Ancestor]:
         BadInput: there is no such asset.
         MissingUpstream, StoreError: the partition is missing or damaged.
     """
-    asset, partition = _find(graph, name)
+    asset, partition = find(graph, name)
     if asset is None:
         raise BadInput(f"{name!r} names no partition: write it as KEY/PARTITION, e.g. imagenet64/csv_sample/train.")
     manifest = asset.artifact(partition).manifest
@@ -47,7 +47,7 @@ def _ancestors(graph: Graph, manifest: Manifest, depth: int, seen: set[str]) -> 
         if name in seen:
             continue
         seen.add(name)
-        asset, partition = _find(graph, name)
+        asset, partition = find(graph, name)
         if asset is None:
             yield Ancestor(depth, name, checksum, None, changed=_raw_changed(graph, name, checksum))
             continue
@@ -60,7 +60,8 @@ def _ancestors(graph: Graph, manifest: Manifest, depth: int, seen: set[str]) -> 
         yield from _ancestors(graph, there, depth + 1, seen)
 
 
-def _find(graph: Graph, name: str) -> tuple[Asset | None, str]:
+def find(graph: Graph, name: str) -> tuple[Asset | None, str]:
+    """The asset and the partition that `key/partition` names; None if there is no such asset."""
     key, _, partition = name.rpartition("/")
     return (graph.assets.get(dg.AssetKey(key.split("/"))) if key else None), partition
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from imgassets.columns import Columns, Field
 
 
@@ -58,6 +61,10 @@ class Source(ABC):
     def nbytes(self, index: int) -> int:
         """About how many bytes a sample takes in a store."""
         return sum(field.nbytes if not field.ragged else 1 << 16 for field in self.fields)
+
+    def sizes(self) -> Mapping[str, NDArray[np.int64]]:
+        """(samples,): bytes of each sample's value of the fields of variable size, by field; files are not read."""
+        return {}
 
     @property
     def about(self) -> Mapping[str, Any]:

@@ -141,10 +141,37 @@ class Files(Source):
         except OSError:
             return 0
 
+    def sizes(self) -> Mapping[str, NDArray[np.int64]]:
+        """Of the files and of their names."""
+        found = {"image": _sizes(self.items), "name": _name_sizes(self.items)}
+        if self.dense:
+            labels = [item.label_path for item in self.items]
+            found["label"] = np.array([0 if path is None else _size(path) for path in labels], np.int64)
+        return found
+
     @property
     def about(self) -> Mapping[str, Any]:
         """As it was given."""
         return self._about
+
+
+def _sizes(items: Sequence[Item]) -> NDArray[np.int64]:
+    known = getattr(items, "sizes", None)
+    if known is not None:
+        return np.asarray(known, np.int64)
+    return np.array([item.size if item.size >= 0 else _size(item.path) for item in items], np.int64)
+
+
+def _name_sizes(items: Sequence[Item]) -> NDArray[np.int64]:
+    known = getattr(items, "name_sizes", None)
+    return np.array([len(item.name.encode()) for item in items], np.int64) if known is None else known
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # told when it is read
+        return 0
 
 
 def read_item(item: Item) -> bytes:

@@ -16,7 +16,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -28,6 +28,7 @@ CHUNK = 1 << 20
 LONGEST_WAIT = 60.0
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the operating system answers when a disk or a quota is full."""
+LOOK_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,12 @@ class Hub:
     revision: str = "main"
     tries: int = 6
     wait: float = 1.0
+    timeout: float | None = None
+    """Seconds that the look-up of a commit waits for an answer; None: as long as the client does."""
+
+    def impatient(self) -> Hub:
+        """The same for plans and sensors, which nobody wants to wait for: one attempt, a few seconds."""
+        return replace(self, tries=1, timeout=LOOK_TIMEOUT)
 
     def pin(self) -> str:
         """The commit that `revision` points to now."""
@@ -126,7 +133,9 @@ class Hub:
         def ask() -> str:
             from huggingface_hub import HfApi
 
-            return str(HfApi(endpoint=endpoint()).dataset_info(self.name, revision=self.revision).sha)
+            return str(
+                HfApi(endpoint=endpoint()).dataset_info(self.name, revision=self.revision, timeout=self.timeout).sha
+            )
 
         return self._retry(f"Failed to look up {self.name}", self.revision, ask)
 
@@ -193,7 +202,7 @@ class Hub:
                 final = _final(error, self.name, revision)
                 reason = final or clean(str(error) or type(error).__name__)
                 if final or attempt == self.tries:
-                    after = "" if final else f" ({attempt} attempts)"
+                    after = f" ({attempt} attempts)" if attempt > 1 and not final else ""
                     raise BadInput(f"{what}: {reason}{after}") from None
                 pause = min(self.wait * 2 ** (attempt - 1), LONGEST_WAIT)
                 log.warning("%s: %s; attempt %d of %d in %.0f s", what, reason, attempt + 1, self.tries, pause)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imgassets.errors import BadInput
+from imgassets.places import Place, slice_of
 from imgassets.sources.inspection import Inspection
 from imgassets.sources.npz import Member, NpzFile, Stream, open_npz, read_at
 from imgassets.sources.pixel_statistics import PixelStatistics
@@ -141,6 +142,13 @@ class NpzBatch:
             start, done = start + len(block), stop
             if done == len(index):
                 return
+
+    def place(self, row: int, file: str) -> Place:
+        """Where a row's pixels lie; `file` is what to call the batch."""
+        member = self.members["data"]
+        if member.data_offset is None:
+            return Place(file, self.row_bytes, None, "data.npy", lambda: self.take([row]).tobytes())
+        return slice_of(self.path, file, member.data_offset + row * self.row_bytes, self.row_bytes, "data.npy")
 
     @contextmanager
     def _array(self, member: Member, *, verify: bool = True) -> Iterator[Stream]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgassets.columns import Column, array_field
 from imgassets.errors import BadInput
@@ -104,6 +105,11 @@ class Resized(Source):
     def nbytes(self, index: int) -> int:
         """Bytes of the pixels, and of what is kept beside them."""
         return sum(field.nbytes for field in self.fields if not field.ragged) + 64
+
+    def sizes(self) -> Mapping[str, NDArray[np.int64]]:
+        """Of what is kept beside the pixels."""
+        ragged = {field.name for field in self.fields if field.ragged}
+        return {name: sizes for name, sizes in self._source.sizes().items() if name in ragged}
 
     def name(self, index: int) -> str:
         """The name in the other source."""

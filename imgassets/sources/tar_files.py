@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from imgassets.sources.files import Files, Item
 
 if TYPE_CHECKING:
@@ -21,10 +24,18 @@ class IndexItems(Sequence[Item]):
     def __init__(self, archive: Path, rows: pa.Table) -> None:
         self._archive = archive
         self._names, self._problems = rows["name"], rows["problem"]
-        self._class_ids, self._offsets, self._sizes = (rows[c].to_numpy() for c in ("class_id", "offset", "size"))
+        self._class_ids, self._offsets, self.sizes = (rows[c].to_numpy() for c in ("class_id", "offset", "size"))
 
     def __len__(self) -> int:
         return len(self._offsets)
+
+    @property
+    def name_sizes(self) -> NDArray[np.int64]:
+        """Bytes of each name."""
+        import pyarrow.compute as pc
+
+        lengths: NDArray[np.int64] = pc.binary_length(self._names).to_numpy().astype(np.int64)
+        return lengths
 
     @overload
     def __getitem__(self, i: int) -> Item: ...
@@ -40,7 +51,7 @@ class IndexItems(Sequence[Item]):
             self._archive,
             int(self._class_ids[i]),
             int(self._offsets[i]),
-            int(self._sizes[i]),
+            int(self.sizes[i]),
             problem=str(self._problems[i].as_py() or ""),
         )
 

@@ -21,6 +21,7 @@ from imgassets.formats.reading import Reader
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import NAME, StoreInfo, notes, skipped
 from imgassets.pixels import decode, decode_label, to_image
+from imgassets.places import Place, slice_of
 from imgassets.store.items import Items, collate, dressed, target_image, typed
 
 if TYPE_CHECKING:
@@ -164,6 +165,16 @@ class Store:
         if any(field.name == "name" for field in self.fields):
             return bytes(self.raw(index, "name")).decode()
         return f"row {range(self._length)[index]}"
+
+    def place(self, index: int) -> Place:
+        """Where the image of one row lies: its file in the store, and the bytes of it."""
+        (row,) = self._rows([index]).tolist()
+        found = self._reader.place("image", row)
+        if found is None or self._remote:
+            (image,) = self.column("image", [row])
+            return Place(self.info.shards[0].files[0].name, read=lambda: bytes(image))
+        file, offset, size = found
+        return slice_of(Path(self.path) / file, file, offset, size)
 
     def block_rows(self) -> int | None:
         """Rows that are decoded together, in formats that have such; block shuffling keeps them together."""

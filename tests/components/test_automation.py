@@ -207,3 +207,13 @@ def test_dagster_marks_exactly_the_descendants_of_a_change(sensors: Sensors) -> 
     assert graph.run("arrays", "val_data").success
     resolver = fresh_resolver()
     assert stale() == {"csv_sample/val"}
+
+
+def test_every_dataset_can_look_after_itself() -> None:
+    from imgassets.definitions import defs
+
+    loaded = defs()
+    groups = {key.path[0] for key in loaded.resolve_asset_graph().materializable_asset_keys}
+    assert {sensor.name for sensor in loaded.sensors or []} == {
+        f"{group}_{kind}" for group in groups for kind in ("inputs", "missing")
+    }

@@ -260,7 +260,7 @@ def test_a_store_without_room(tiny: Graph, monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as patch:
         patch.setattr("imgassets.commit.stage.free_bytes", lambda path: 28_000)
         result = tiny.run("arrays")
-    words = "needs 0.0 MiB, 0.0 MiB free"
+    words = "needs 30.3 KiB, 27.3 KiB free"
     assert_only(result, {BAD: words}, tiny, "arrays")
     assert "Not enough space for tiny/arrays/" in result.failure
 

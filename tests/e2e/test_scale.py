@@ -125,7 +125,7 @@ def partitions(server: Dagster, asset: str) -> dict[str, set[str]]:
         "query($k: AssetKeyInput!) { assetNodeOrError(assetKey: $k) { ... on AssetNode { assetPartitionStatuses {"
         " ... on DefaultPartitionStatuses { materializedPartitions failedPartitions unmaterializedPartitions } } } } }"
     )
-    found = server.query(query, k={"path": [asset]})["assetNodeOrError"]["assetPartitionStatuses"]
+    found = server.query(query, k={"path": asset.split("/")})["assetNodeOrError"]["assetPartitionStatuses"]
     return {name: set(keys) for name, keys in found.items()}
 
 

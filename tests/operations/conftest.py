@@ -126,3 +126,30 @@ def made(made_once: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
             memory.of(path)
     yield found
     clear()
+
+
+@pytest.fixture(scope="session")
+def sampled_once(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    path = tmp_path_factory.mktemp("sampled") / "home"
+    path.mkdir()
+    shutil.copy(CHECKOUT / "dagster_home" / "dagster.yaml", path)
+    found = Home(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMGASSETS_TFRECORD_SHARDS", "7,3")
+        enter(found, patch)
+        found.run("sample-data")
+        for selection in ("+imagenet64/csv_sample", "group:imagenet64", "group:ilsvrc2012", "group:mini"):
+            found.run("backfill", selection, "--missing", *(SMALL if "csv" in selection else ()), "--json")
+        for asset in ("activations", "reconstructions", "generated"):
+            found.run("backfill", f"dmd2/{asset}", "--json")
+    clear()
+    return found
+
+
+@pytest.fixture
+def sampled(sampled_once: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """The sample data of several datasets and what is made of it; to be looked at, not changed."""
+    monkeypatch.setenv("IMGASSETS_TFRECORD_SHARDS", "7,3")
+    enter(sampled_once, monkeypatch)
+    yield sampled_once
+    clear()

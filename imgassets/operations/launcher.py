@@ -1,0 +1,54 @@
+"""Dagster's own launcher of runs, which can also tell whether a run's process still lives.
+
+Without that, runs that a power cut or a killed machine left STARTED stay so for ever: the process that would have said
+how they ended is gone, and so is the one that had started it. The monitoring daemon asks here, marks such runs as
+failed, and has them tried again.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+
+SLACK = 2.0
+"""Seconds by which clocks of events and of processes may differ."""
+
+
+class LocalRunLauncher(DefaultRunLauncher):
+    """Runs as processes of this machine, as Dagster's default does. For homes that one machine uses."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Yes."""
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Whether the process that the run's events name last is still the one that wrote them."""
+        entries = self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+        for entry in reversed(entries):
+            event = entry.dagster_event
+            pid = event.engine_event_data.metadata.get("pid") if event else None
+            if pid is not None:
+                if lives(int(str(pid.value)), entry.timestamp):
+                    return CheckRunHealthResult(WorkerStatus.RUNNING)
+                return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"its process {pid.value} is gone")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)  # it has just begun
+
+
+def lives(pid: int, seen: float) -> bool:
+    """Whether the process `pid` that was at work at the time `seen` (seconds since 1970) still is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:  # no Linux, or gone in this moment
+        return True
+    begun = time.time() - uptime + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return fields[0] != "Z" and begun <= seen + SLACK  # else the number has gone to another process
