@@ -35,6 +35,10 @@ def ordered(
             except BaseException as error:
                 done.put((None, error))
 
+    def submit(item: In) -> None:
+        waiting.append(free.pop())
+        todo.put((item, waiting[-1]))
+
     def result() -> Out:
         done = waiting.popleft()
         value, error = done.get()
@@ -50,10 +54,13 @@ def ordered(
     waiting: deque[SimpleQueue[Any]] = deque()
     try:
         for item in items:
-            if not free:
-                yield result()
-            waiting.append(free.pop())
-            todo.put((item, waiting[-1]))
+            if free:
+                submit(item)
+            else:
+                value = result()
+                submit(item)  # before whoever takes the result spends time on it
+                yield value
+                del value  # its memory may be wanted
         while waiting:
             yield result()
     finally:
