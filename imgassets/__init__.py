@@ -1,29 +1,31 @@
 """From raw image and CT archives to training-ready files: what a training script imports."""
 
-from imgassets.compat import (
+from imgassets.compat.converters import (
     ConverterFixedSize,
     ConverterFlexibleSize,
     CustomDistributedSampler,
     DenseIpcConverter,
-    DenseIpcReader,
     DenseMemmapConverter,
-    DenseMemmapReader,
     HDF5Converter,
     Hdf5Converter,
-    HDF5Reader,
-    Hdf5Reader,
     IpcConverter,
-    IpcReader,
     MemmapConverter,
-    MemmapReader,
     ParquetConverter,
-    ParquetReader,
     ResizeAndConvert,
     TarConverter,
-    TarReader,
     distributedConverter,
     get_number_of_channels,
     image_to_binary,
+)
+from imgassets.compat.readers import (
+    DenseIpcReader,
+    DenseMemmapReader,
+    HDF5Reader,
+    Hdf5Reader,
+    IpcReader,
+    MemmapReader,
+    ParquetReader,
+    TarReader,
     worker_init_fn,
 )
 from imgassets.conversion import convert

@@ -21,6 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+NO_CLASS = -1
+"""In the place of a class_id: an image of none of the 1000 classes."""
+
 
 @dataclass(frozen=True)
 class ClassTable:
@@ -38,6 +41,10 @@ class ClassTable:
     def class_id(self, synset: str) -> int:
         """Rank of a synset; KeyError if it is none of the 1000."""
         return _ranks()[synset]
+
+    def described(self, class_id: int) -> tuple[str, str] | tuple[None, None]:
+        """Synset and short name of a class_id; None for `NO_CLASS`."""
+        return (None, None) if class_id == NO_CLASS else (self.synsets[class_id], self.names[class_id])
 
     def from_devkit(self, labels: NDArray[Any]) -> NDArray[np.int64]:
         """class_ids of devkit labels, int64 of the same shape; ValueError unless all are 1..1000."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from imgassets.cli import care, ct, look, make, serve
+from imgassets.cli import care, look, make, serve
 from imgassets.errors import ImgassetsError
 
 
@@ -41,5 +41,5 @@ def main() -> None:
     os.environ.setdefault("DAGSTER_HOME", str(dagster_home().absolute()))
 
 
-for _command in (*make.COMMANDS, *look.COMMANDS, *care.COMMANDS, *ct.COMMANDS, *serve.COMMANDS):
+for _command in (*make.COMMANDS, *look.COMMANDS, *care.COMMANDS, *serve.COMMANDS):
     main.add_command(_command)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -14,18 +16,41 @@ from imgassets.cli.common import as_json, emit, partitions_option, size, table, 
 @click.argument("selection", default="*")
 @partitions_option
 @click.option("--checksums-only", is_flag=True, help="Leave the assets' own checks out.")
+@click.option(
+    "--against",
+    metavar="FOLDER|PATTERN",
+    help="SELECTION is a folder of CT shards, to be compared with these source volumes or tar files.",
+)
+@click.option("--num-samples", default=10, show_default=True, type=click.IntRange(1), help="Compared, drawn at random.")
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
 @as_json
-def verify(selection: str, partitions: str | None, checksums_only: bool, as_json: bool) -> None:
+def verify(
+    selection: str,
+    partitions: str | None,
+    checksums_only: bool,
+    against: str | None,
+    num_samples: int,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Read every byte of SELECTION again, whatever is remembered of it, and run every check of every partition.
 
     The checks of a dataset that has the same samples in several formats prove that they are equal. What is found is
     noted for `imgassets repair`. Exits with 1 if anything was found.
 
+    With --against, samples of CT shards are compared with the volumes they were made from, which a plain program in
+    float64 preprocesses again at 200,000 positions each, or with shards of the same grid, voxel by voxel; a sample that
+    differs by more than float16 explains, or is missing, is a finding.
+
     \b
     Examples:
       imgassets verify
       imgassets verify imagenet64/arrays --checksums-only --json
+      imgassets verify dagster_home/store/ct_rate/shards/valid --against /data/CT-RATE/dataset/valid_fixed
+      imgassets verify valid_preprocessed_webdataset --against 'original/shard-{000000..000023}.tar' --num-samples 50
     """
+    if against is not None:
+        _compare(selection, against, num_samples, seed, as_json)
     import dagster as dg
 
     from imgassets.operations.verify import verify as operation
@@ -42,6 +67,19 @@ def verify(selection: str, partitions: str | None, checksums_only: bool, as_json
             click.echo(f"{finding.asset}/{finding.partition}: {finding.kind}: {finding.problem}")
         click.echo(f"{result.partitions} partitions, {size(result.bytes)} read, {len(result.findings)} findings")
     sys.exit(1 if result.findings else 0)
+
+
+def _compare(folder: str, against: str, num_samples: int, seed: int, as_json: bool) -> NoReturn:
+    from imgassets.operations.ct_compare import compare
+
+    found = []
+    for one in compare(Path(folder), against, num_samples, seed):
+        found.append(one)
+        if not as_json:
+            click.echo(one.describe())
+    if as_json:
+        emit([asdict(one) | {"passed": one.passed} for one in found])
+    sys.exit(0 if all(one.passed for one in found) else 1)
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +30,10 @@ class Peek(Checksums):
     def _connection(self) -> sqlite3.Connection | None:
         if not self._memory.exists():
             return None
-        return sqlite3.connect(
-            f"{self._memory.absolute().as_uri()}?mode=ro", uri=True, timeout=60, check_same_thread=False
-        )
+        uri = f"{self._memory.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=60, check_same_thread=False)
+        weakref.finalize(self, connection.close)
+        return connection
 
     def of(self, path: Path) -> str:
         """The remembered checksum of `path`, or its stand-in.

@@ -67,8 +67,7 @@ def _labels_agree(artifact: Artifact) -> Verdict:
     wrong = count = 0
     for path in artifact.open().batches:
         for sample in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["samples"]:
-            known = (classes.synsets[sample["class_id"]], classes.names[sample["class_id"]])
-            wrong += (sample["synset_id"], sample["class_name"]) != known
+            wrong += (sample["synset_id"], sample["class_name"]) != classes.described(sample["class_id"])
             count += 1
     return Verdict(not wrong, {"samples": count, "wrong": wrong}, f"{wrong} of {count} samples are labelled wrong")
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from imgassets.classes import imagenet_classes
+from imgassets.classes import NO_CLASS, imagenet_classes
 from imgassets.components.activation_inputs import Reader, Rows
 from imgassets.components.image_folder import ImageFolder, checksum_of
 from imgassets.errors import BadInput
@@ -22,10 +22,12 @@ from imgassets.sources.folder import class_folder
 
 @dataclass(frozen=True)
 class FolderInput:
-    """The raw files of an image-folder data set whose class folders are named by synset, a partition for each split."""
+    """The raw files of an image-folder data set, a partition for each split."""
 
     dataset: ImageFolder
     resize: str = "lanczos_stretch"
+    class_conditioning: bool = True
+    """Whether every class folder must be one of the 1000 synsets."""
     source: str = "imagenet_real"
 
     def __post_init__(self) -> None:
@@ -49,24 +51,36 @@ class FolderInput:
 
     def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
         """As a reader that lists each folder once."""
-        return FolderReader(self.dataset, storage, find_resize(self.resize))
+        return FolderReader(self.dataset, storage, find_resize(self.resize), self.class_conditioning)
 
 
 class FolderReader:
     """Reads the images of class folders, classes in natural order."""
 
-    def __init__(self, dataset: ImageFolder, storage: Storage, resize: Resize) -> None:
+    def __init__(self, dataset: ImageFolder, storage: Storage, resize: Resize, class_conditioning: bool) -> None:
         self._dataset, self._storage, self._resize = dataset, storage, resize
+        self._class_conditioning = class_conditioning
         self._files = cache(self._listed)
 
     def _listed(self, split: str) -> Files:
-        ranks = {synset: rank for rank, synset in enumerate(imagenet_classes().synsets)}
-        return class_folder(self._storage.raw_root / self._dataset.folders[split], class_to_idx=ranks)
+        return class_folder(self._storage.raw_root / self._dataset.folders[split])
 
     def rows(self, partition: str) -> tuple[Rows, Rows]:
-        """Numbered from 0 in each split; a folder that is none of the 1000 synsets is refused."""
-        items = self._files(partition).items
-        return np.arange(len(items)), np.array([item.label for item in items], np.int64)
+        """Numbered from 0 in each split; a class that is none of the 1000 synsets is `NO_CLASS`.
+
+        Raises:
+            BadInput: there is such a class, and the network is to be told the classes.
+        """
+        files = self._files(partition)
+        ranks = {synset: rank for rank, synset in enumerate(imagenet_classes().synsets)}
+        unknown = [name for name in files.class_to_idx if name not in ranks]
+        if unknown and self._class_conditioning:
+            raise BadInput(
+                f"{self._dataset.folders[partition]}/{unknown[0]} is none of the {len(ranks)} classes: remove or "
+                "rename the folder, or set class_conditioning: false"
+            )
+        class_ids = np.array([ranks.get(name, NO_CLASS) for name in files.class_to_idx], np.int64)
+        return np.arange(len(files.items)), class_ids[[item.label for item in files.items]]
 
     def index_inputs(self, partition: str) -> dict[str, str]:
         """Names and bytes of all files."""
@@ -79,11 +93,12 @@ class FolderReader:
     def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Samples]:
         """Files are read and decoded in their order."""
         files = self._files(partition)
+        _, class_ids = self.rows(partition)
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
             names = tuple(files.name(i) for i in some.tolist())
             images = np.stack([self._image(files, i, size) for i in some.tolist()])
-            yield Samples(some, names, np.array([files.items[i].label for i in some.tolist()], np.int64), images)
+            yield Samples(some, names, class_ids[some], images)
 
     def _image(self, files: Files, index: int, size: int) -> Images:
         from imgassets.pixels import BadImage, decode

@@ -169,9 +169,10 @@ class Activations(dg.Component, dg.Resolvable):
         if (self.npz is None) == (self.folder is None):
             raise BadInput(f"{self.name}: one input is needed, npz or folder: {self.npz=}, {self.folder=}")
         if self.folder is not None:
-            return self.build_over(FolderInput(context.load_component(self.folder, ImageFolder), self.resize))
-        dataset = context.load_component(str(self.npz), NpzImages)
-        return self.build_over(NpzInput(dataset.name, dataset.splits, self.enlarge))
+            dataset = context.load_component(self.folder, ImageFolder)
+            return self.build_over(FolderInput(dataset, self.resize, self.class_conditioning))
+        batches = context.load_component(str(self.npz), NpzImages)
+        return self.build_over(NpzInput(batches.name, batches.splits, self.enlarge))
 
     def build_over(self, source: Input) -> dg.Definitions:
         """The definitions for one input."""

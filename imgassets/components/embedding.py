@@ -52,14 +52,14 @@ class EmbeddingRun:
             [np.concatenate([pooled[kind][layer] for layer in layers], axis=1) for kind in tables]
         )
         plane = umap_plane(principal_components(together, self.umap.pca), self.umap)
-        classes = imagenet_classes()
         class_ids = np.concatenate([table["class_id"].to_numpy() for table in tables.values()])
+        described = list(map(imagenet_classes().described, class_ids.tolist()))
         columns: dict[str, Any] = {
             "kind": [kind for kind, table in tables.items() for _ in range(len(table))],
             "global_index": np.concatenate([table["global_index"].to_numpy() for table in tables.values()]),
             "class_id": class_ids,
-            "synset_id": [classes.synsets[i] for i in class_ids],
-            "class_name": [classes.names[i] for i in class_ids],
+            "synset_id": [synset for synset, _ in described],
+            "class_name": [name for _, name in described],
             "umap_x": plane[:, 0],
             "umap_y": plane[:, 1],
         }

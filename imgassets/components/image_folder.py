@@ -12,6 +12,7 @@ from imgassets.components.automation import Automation, automated
 from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
 from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifacts
+from imgassets.pixels import MODES
 from imgassets.resources import Storage
 from imgassets.sources.base import Source
 from imgassets.sources.files import Files
@@ -75,6 +76,8 @@ class ImageFolder(dg.Component, dg.Resolvable):
             raise ValueError(f"dataset {self.name}: classes are folders or imagenet, not {self.classes!r}")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise ValueError(f"dataset {self.name}: size is [height, width] of at least 1 each, not {list(self.size)}")
+        if self.mode not in MODES:
+            raise ValueError(f"dataset {self.name}: mode is one of {', '.join(MODES)}, not {self.mode!r}")
 
     @property
     def folders(self) -> dict[str, str]:

@@ -162,8 +162,8 @@ class _Pictures:
 def _describe(samples: Samples, i: int, shared: Mapping[str, Any]) -> dict[str, Any]:
     """What the JSON of a batch says of one sample, in the words of the DMD2 visualizer."""
     class_id = int(samples.class_ids[i])
-    classes = imagenet_classes()
-    known = {"class_id": class_id, "synset_id": classes.synsets[class_id], "class_name": classes.names[class_id]}
+    synset, name = imagenet_classes().described(class_id)
+    known = {"class_id": class_id, "synset_id": synset, "class_name": name}
     return {"global_index": int(samples.index[i]), **known, "original_path": samples.names[i], **shared}
 
 

@@ -54,7 +54,10 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         """The reader of one partition."""
 
     def describe(self, location: Location, manifest: Manifest) -> Metadata:
-        """What the UI shows of a partition beside its size and path: pictures, numbers, column schema."""
+        """What the UI shows of a partition beside its size and path: pictures, numbers, column schema.
+
+        It is shown first, and in the place of the manifest's facts of the same names.
+        """
         return {}
 
     def parts(self, asset_key: dg.AssetKey, partition: str) -> tuple[str, ...]:
@@ -122,7 +125,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)
         else:
             context.log.info("%s: unchanged, skipped", name)
-        return self.describe(location, commit.manifest) | _metadata(commit, seconds)
+        shown = self.describe(location, commit.manifest)
+        return shown | {name: value for name, value in _metadata(commit, seconds).items() if name not in shown}
 
     def _location(self, asset_key: dg.AssetKey, partition: str) -> Location:
         return self.storage.artifacts.location(*self.parts(asset_key, partition), folder=self.folder)

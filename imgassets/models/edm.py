@@ -6,7 +6,6 @@ Evaluation only: no dropout, no initialisation worth training from.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch  # noqa: TID253 - the network is torch code; nothing imports this module while definitions load
@@ -167,8 +166,3 @@ class Denoiser(nn.Module):
         if residual is None:
             return taken, None
         return taken, x * (data**2 / norm) + residual.to(torch.float32) * (s * data * norm.rsqrt())
-
-
-def parameter_count(network: nn.Module) -> int:
-    """How many trained numbers the network has; buffers do not count."""
-    return sum(math.prod(p.shape) for p in network.parameters())

@@ -36,7 +36,7 @@ class Samples:
     """(B,): also the key of a sample's noise."""
     names: tuple[str, ...]
     class_ids: NDArray[np.int64]
-    """(B,), 0..999."""
+    """(B,), 0..999; -1 where a sample has none."""
     images: NDArray[np.uint8] | None = None
     """(B, 3, H, W) of the network's size; None where it generates."""
 

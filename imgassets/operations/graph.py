@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import dagster as dg
+from yaml import MarkedYAMLError
 
 from imgassets.errors import BadInput
 from imgassets.io.graph import Asset, Graph
@@ -12,12 +13,40 @@ from imgassets.io.graph import Asset, Graph
 __all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select", "select_one"]
 
 
+WRONG = re.compile(r"^`?(.+?)(?: at (\S+:\d+)`)?\n  (.+?) \[type=", re.MULTILINE)
+"""What of pydantic's errors is for a person: attribute, file and line where Dagster has added them, reason."""
+
+
 @cache
 def definitions() -> dg.Definitions:
-    """Everything under `defs/`, loaded once."""
+    """Everything under `defs/`, loaded once.
+
+    Raises:
+        BadInput: a dataset's YAML is wrong; names the file, and the line where it is known.
+    """
     from imgassets.definitions import defs
 
-    return defs()
+    try:
+        loaded = defs()
+        loaded.resolve_asset_graph()
+    except Exception as error:  # Dagster has an error of its own for each thing that can be wrong with a dataset
+        raise BadInput(_reason(error)) from error
+    return loaded
+
+
+def _reason(error: BaseException) -> str:
+    """What Dagster says of a dataset that does not load, without the tree and the traceback around it."""
+    while True:
+        found = WRONG.findall(str(error))
+        if places := [place for _, place, _ in found if place]:
+            # of a value that is no text Dagster also says that it is no template, `….str`
+            name, _, what = min(found, key=lambda one: one[0].endswith(".str"))
+            return f"{places[0]}: {name}: {what}"
+        if isinstance(error, MarkedYAMLError) and error.problem_mark:
+            return f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}"
+        if not (cause := error.__cause__ or error.__context__):
+            return f"{error} (`dg check defs` shows where)"
+        error = cause
 
 
 def graph() -> Graph:

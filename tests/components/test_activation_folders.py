@@ -48,7 +48,7 @@ def run(storage: Storage, *, resize: str = "lanczos_stretch", asset: str = "acti
     dataset = ImageFolder(name="mini", stores=[])
     component = Activations(name="mini", folder="mini", batch_size=4, generated_chunks=1, generated_per_chunk=4)
     component = replace(component, **attributes)
-    defs = component.build_over(FolderInput(dataset, resize))
+    defs = component.build_over(FolderInput(dataset, resize, component.class_conditioning))
     resources = {
         "storage": storage,
         "device": Device(device="cpu"),
@@ -112,6 +112,15 @@ def test_an_unknown_synset_is_refused(storage: Storage) -> None:
     (folder / "n03710637").rename(folder / "n99999999")
     assert "n99999999 is none of the 1000 classes" in run(storage).failure
     assert not Path(storage.store, "mini").exists()
+
+
+def test_without_class_conditioning_any_folder_will_do(storage: Storage) -> None:
+    folder = Path(storage.raw) / "folders" / "mini"
+    (folder / "n03710637").rename(folder / "toys")
+    assert run(storage, class_conditioning=False).success
+    known = {(s["class_id"], s["synset_id"], s["class_name"]) for s in samples(storage)}
+    assert known == {(0, "n01440764", "tench"), (278, "n02119789", "kit_fox"), (-1, None, None)}
+    assert {s["original_path"].split("/")[0] for s in samples(storage) if s["class_id"] == -1} == {"toys"}
 
 
 def test_a_damaged_image_is_named(storage: Storage) -> None:

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,12 @@ class IOManagerContract:
             raise_on_error=False,
         )
 
+    def _described(self, storage: Storage, key: str) -> Mapping[str, dg.MetadataValue[Any]]:
+        manager = self.manager(storage)
+        artifact = manager.artifact(dg.AssetKey("made"), key)
+        shown = manager.describe(artifact.location, artifact.manifest)
+        return dg.AssetMaterialization("made", metadata=shown).metadata
+
     def opened(self, storage: Storage, key: str) -> Any:
         return self.manager(storage).artifact(dg.AssetKey("made"), key).open()
 
@@ -101,6 +107,8 @@ class IOManagerContract:
         for event in events:
             assert event.metadata["path"].value == str(self._location(storage, event.partition))
             assert {"bytes", "checksum", "seconds"} <= set(event.metadata)
+            shown = self._described(storage, event.partition)
+            assert {name: event.metadata[name] for name in shown} == shown
         for key in self.keys:
             self.check(self.opened(storage, key), key)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from imgassets.commit import Location, Stage, Written
-from imgassets.io.base import ArtifactIOManager
+from imgassets.commit import Location, Manifest, Stage, Written
+from imgassets.io.base import ArtifactIOManager, Metadata
 from imgassets.resources import Storage
 from tests.io.contract import IOManagerContract
 
@@ -17,7 +17,10 @@ class TextFolder(ArtifactIOManager):
         for name, text in content.items():
             with stage.create(name) as sink:
                 sink.write(text.encode())
-        return Written({"rows": len(content)})
+        return Written({"rows": len(content), "names": sorted(content)})
+
+    def describe(self, location: Location, manifest: Manifest) -> Metadata:
+        return {"names": ", ".join(manifest.facts["names"])}
 
     def open(self, location: Location) -> Any:
         return {path.name: path.read_text() for path in sorted(location.path.glob("*.txt"))}
