@@ -3,9 +3,12 @@
     PYTHONPATH=. python tests/bench/bench_stores.py [--rows 20000] [--rounds 5] [--only write,shuffle,loader,memory]
 
 64x64x3 images in four shards, batches of 256, everything in the page cache. Peers that are installed take part:
-`pip install 'imgassets[bench]'`, and FFCV 1.0.2 where its C++ part can be compiled (Debian: libopencv-dev,
-libturbojpeg0-dev, pkg-config; then `pip install --no-deps --no-build-isolation ffcv==1.0.2` and, of what it asks for,
-opencv-python-headless, numba, terminaltables, pytorch_pfn_extras, fastargs, assertpy).
+`pip install 'imgassets[bench]'`, and two that would bring along what the project cannot have beside it:
+
+    pip install --no-deps mosaicml-streaming==0.13.0; pip install boto3 brotli catalogue cramjam python-snappy 'zstd<2'
+    apt-get install libopencv-dev libturbojpeg0-dev pkg-config; pip install setuptools wheel
+    pip install --no-deps --no-build-isolation ffcv==1.0.2 fastargs terminaltables pytorch_pfn_extras assertpy
+    pip install opencv-python-headless numba
 
 The round that warms up also sums every epoch's pixels, so that nothing is compared with a reader that reads less.
 What holds memory, workers or compiled code keeps them from epoch to epoch, ours and theirs.
