@@ -16,8 +16,9 @@ from typing import Any
 
 def cpu() -> float:
     """CPU seconds of this process, of its children that have ended, and of those that `multiprocessing` has running."""
+    running = multiprocessing.active_children()  # whoever has ended is waited for, and counted with the ended
     spent = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    for child in multiprocessing.active_children():
+    for child in running:
         for task in Path(f"/proc/{child.pid}/task").glob("*/schedstat"):
             with suppress(OSError):
                 spent += int(task.read_text().split()[0]) / 1e9
