@@ -69,7 +69,9 @@ class CtVolumes(dg.Component, dg.Resolvable):
     ]
     source: Annotated[
         Literal["hub", "webdataset"],
-        _text("Layout: `hub`, CT-RATE's; or `webdataset`, tar files of <key>.nii.gz or .npz with .txt, .cls or .json."),
+        _text(
+            "Layout: `hub`, CT-RATE's; or `webdataset`, tars of <key>.nii.gz, .npz or .bin with .txt, .cls or .json."
+        ),
     ] = "hub"
     revision: Annotated[str, _text("Branch, tag or commit; the index pins the commit it points to.")] = "main"
     splits: Annotated[list[str], _text("Splits there are.")] = field(default_factory=lambda: ["train", "valid"])

@@ -154,8 +154,8 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
         """Every image of an archive, one row each: synset, class_id, label, name, place in the outer tar, size, width,
         height, colour, MD5.
 
-        The archive is read once, from front to back, and nothing is unpacked; every image is decoded. What cannot be
-        decoded keeps its row and its place, with the reason under `problem`, and is in no shard.
+        The archive is read once, from front to back, and nothing is unpacked; every image is checked to its end. What
+        cannot be decoded keeps its row and its place, with the reason under `problem`, and is in no shard.
         """
         source, checksums = dataset.source(storage), storage.artifacts.checksums
 

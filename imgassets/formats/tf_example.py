@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from imgassets.errors import StoreError
@@ -36,15 +37,15 @@ class ImageExample:
         """The serialised Example: what comes before the JPEG, the JPEG itself, what comes after it."""
         before = (
             _CHANNELS
-            + _entry(b"image/class/label", _int64(self.label))
-            + _entry(b"image/class/synset", _bytes(self.synset.encode()))
+            + _number(b"image/class/label", self.label)
+            + _text(b"image/class/synset", self.synset)
             + _COLORSPACE
         )
         after = (
             _entry(b"image/filename", _bytes(self.filename.encode()))
             + _FORMAT
-            + _entry(b"image/height", _int64(self.height))
-            + _entry(b"image/width", _int64(self.width))
+            + _number(b"image/height", self.height)
+            + _number(b"image/width", self.width)
         )
         # the JPEG lies five messages deep; only their lengths depend on its size
         size = len(self.encoded)
@@ -149,9 +150,19 @@ def _int64(value: int) -> bytes:
     return _field(_INT64_LIST, _field(1, _varint(value & 0xFFFFFFFFFFFFFFFF)))
 
 
-_CHANNELS = _entry(b"image/channels", _int64(3))
-_COLORSPACE = _entry(b"image/colorspace", _bytes(b"RGB"))
-_FORMAT = _entry(b"image/format", _bytes(b"JPEG"))
+@lru_cache(1 << 12)  # sizes and classes come again and again
+def _number(key: bytes, value: int) -> bytes:
+    return _entry(key, _int64(value))
+
+
+@lru_cache(1 << 12)
+def _text(key: bytes, value: str) -> bytes:
+    return _entry(key, _bytes(value.encode()))
+
+
+_CHANNELS = _number(b"image/channels", 3)
+_COLORSPACE = _text(b"image/colorspace", "RGB")
+_FORMAT = _text(b"image/format", "JPEG")
 
 
 def _read_varint(data: memoryview, at: int) -> tuple[int, int]:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 CHUNK = 1 << 20
 LONGEST_WAIT = 60.0
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the operating system answers when a disk or a quota is full."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ class Hub:
 
             disable_progress_bars()
             into.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(into).free < file.size:
+                raise disk_full(f"Failed to download {file.path} ({file.size:,} bytes)", into)
             try:
                 path = Path(
                     hf_hub_download(
@@ -166,6 +170,10 @@ class Hub:
                         force_download=True,  # a file of an earlier attempt is not looked at otherwise
                     )
                 )
+            except OSError as error:
+                if error.errno in FULL:
+                    raise disk_full(f"Failed to download {file.path}", into) from None
+                raise
             finally:
                 shutil.rmtree(into / ".cache", ignore_errors=True)
             if problem := mismatch(path, file):
@@ -184,8 +192,6 @@ class Hub:
             except Exception as error:  # the client raises its own, httpx's and the operating system's
                 final = _final(error, self.name, revision)
                 reason = final or clean(str(error) or type(error).__name__)
-                if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                    raise StoreError(f"{what}: the disk is full; free some space and run again.") from None
                 if final or attempt == self.tries:
                     after = "" if final else f" ({attempt} attempts)"
                     raise BadInput(f"{what}: {reason}{after}") from None
@@ -195,14 +201,22 @@ class Hub:
         raise AssertionError("unreachable")
 
 
+def disk_full(what: str, folder: Path) -> StoreError:
+    """What to tell when there is no room left in the folder that files pass through."""
+    free = shutil.disk_usage(folder).free / 2**20
+    return StoreError(f"{what}: the disk is full, {free:,.1f} MiB are free at {folder}; free some space and run again.")
+
+
 class _Damaged(Exception):
     """A download whose bytes are not those of the listing."""
 
 
 def _final(error: Exception, repository: str, revision: str) -> str | None:
     """What to do about an error that another attempt cannot mend; None where it can."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
+    if constants.HF_HUB_OFFLINE:  # not every call of the client says it with an error of its own
+        return "HF_HUB_OFFLINE is set: unset it, or set IMGASSETS_CT_REPO to a local folder."
     if isinstance(error, errors.GatedRepoError):
         return (
             f"{repository} is gated and this account has no access: ask for it at {endpoint()}/datasets/{repository}, "
@@ -214,8 +228,6 @@ def _final(error: Exception, repository: str, revision: str) -> str | None:
         return f"there is no dataset {repository} at {endpoint()}, or it is private: set IMGASSETS_CT_REPO or HF_TOKEN."
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return f"{repository} has no such file at this commit; materialize ct_rate/volume_index again."
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set: unset it, or set IMGASSETS_CT_REPO to a local folder."
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if status in {401, 403}:

@@ -1,4 +1,4 @@
-"""The index of an image archive: one row per image, from one pass over the tar in which every image is decoded."""
+"""The index of an image archive: one row per image, from one pass over the tar in which every image is checked."""
 
 from __future__ import annotations
 

@@ -260,12 +260,15 @@ def test_too_many_skips_fail_the_split(content: dict[str, bytes], tmp_path: Path
     assert "2 are allowed" in text
 
 
-def test_counts_of_a_split_that_is_one_more_than_a_shard(tmp_path: Path) -> None:
-    keys = tuple(f"valid_{i}_a_1" for i in range(1, 6))
+@pytest.mark.parametrize(("count", "sizes"), [(7, [4, 3]), (8, [4, 4]), (9, [4, 4, 1])])
+def test_counts_of_a_split_around_whole_shards(tmp_path: Path, count: int, sizes: list[int]) -> None:
+    keys = tuple(f"valid_{i}_a_1" for i in range(1, count + 1))
     content = dict(files({"valid": keys}, shape=(12, 11, 10), spacing=SPACING))
-    split = World(tmp_path, mirror(tmp_path / "mirror", content), samples_per_shard=4).all("valid")
-    assert [entry["num_samples"] for entry in split.manifest["shards"]] == [4, 1]
-    assert (split.manifest["total_samples"], split.manifest["total_shards"]) == (5, 2)
+    world = World(tmp_path, mirror(tmp_path / "mirror", content), samples_per_shard=4)
+    split = world.all("valid")
+    assert world.partitions("valid") == [f"valid-{i:06d}" for i in range(len(sizes))]
+    assert [entry["num_samples"] for entry in split.manifest["shards"]] == sizes
+    assert (split.manifest["total_samples"], split.manifest["total_shards"]) == (count, len(sizes))
     assert split.study_ids == list(keys)
 
 
@@ -309,6 +312,11 @@ def test_an_existing_webdataset_of_raw_volumes_is_a_source(content: dict[str, by
             spacing = SPACING[::-1]
             np.savez(arrays, image=image, spacing=spacing, labels=labels.astype(np.int64), findings=np.array(report))
             members = {"npz": arrays.getvalue()}
+        if number == 2:  # as bare voxels that its .json describes
+            (tmp_path / "v.nii.gz").write_bytes(data)
+            image = nibabel.load(tmp_path / "v.nii.gz").get_fdata().astype("<i2")
+            about = {"shape": image.shape, "dtype": "int16", "spacing": SPACING, "labels": labels.astype(int).tolist()}
+            members = {"bin": image.tobytes(), "json": json.dumps(about).encode(), "txt": report.encode()}
         with tarfile.open(tmp_path / f"tars/raw-train-{number}.tar", "w") as archive:
             for extension, member in members.items():
                 info = tarfile.TarInfo(f"{key}.{extension}")

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from imgassets.classes import imagenet_classes
 from imgassets.commit import Store
 from imgassets.components.ilsvrc import IlsvrcTars, run_size
 from imgassets.components.ilsvrc_checks import records_sound
@@ -32,6 +33,7 @@ from imgassets.resources import Storage
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc
 from imgassets.sources.ilsvrc_index import Ilsvrc
+from imgassets.sources.nested_tar import Tape
 from imgassets.sources.sharding import chunk, shuffled
 from imgassets.store import open_store
 from tests.pictures import jpeg
@@ -355,6 +357,19 @@ def test_a_changed_archive_is_noticed(raw: Path, tmp_path: Path, instance: dg.Da
     assert "holds other bytes at ILSVRC2012_val_00000001.JPEG" in text
     assert "materialize the tar index again" in text
     assert not release.digests().keys() & {"validation-00000-of-00002"}
+
+
+def test_missing_synsets_are_a_warning_that_names_them(raw: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    release = Release(raw, tmp_path, instance)
+    evaluations = release.run("tar_index", "train").get_asset_check_evaluations()
+    found = next(evaluation for evaluation in evaluations if evaluation.check_name == "all_synsets")
+    with Tape(release.dataset.source(release.storage).archive("train")) as tape:
+        present = {synset for synset, _ in ilsvrc.train_groups(tape)}
+    missing = [synset for synset in imagenet_classes().synsets if synset not in present]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found.metadata["missing"].value == missing[:20]
+    assert found.description
+    assert found.description.startswith(f"{len(present)} of 1000 synsets")
 
 
 def test_a_damaged_image_leaves_its_shard_one_short(tmp_path: Path, instance: dg.DagsterInstance) -> None:

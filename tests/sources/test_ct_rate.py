@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput
@@ -33,6 +33,9 @@ def listing(keys: list[str], present: list[str] | None = None, size: int = 4, **
     return join(files, tables["metadata"], tables["labels"], tables["reports"], size, spacing=True)
 
 
+@example(255, 128)
+@example(256, 128)
+@example(257, 128)
 @given(st.integers(1, 70), st.integers(1, 20))
 def test_every_shard_but_the_last_is_full_and_numbers_are_contiguous(count: int, size: int) -> None:
     keys = [f"train_{i}_a_1" for i in range(count)]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from imgassets.errors import LIMIT, BadInput
+from imgassets.errors import LIMIT, BadInput, StoreError
 from imgassets.sources.hub import Folder, Hub, RemoteFile, clean, git_sha1_of, mismatch, open_repository
 from tests.hub import REPOSITORY, LoopbackHub, git_sha1
+from tests.small_disk import small_disk
 
 VOLUME = "dataset/train_fixed/train_1/train_1_a/train_1_a_1.nii.gz"
 TABLE = "dataset/metadata/train_metadata.csv"
@@ -153,6 +156,48 @@ def test_a_commit_that_moves_does_not_move_what_was_pinned(hub: LoopbackHub, tmp
     assert Hub(REPOSITORY).pin() == "f" * 40
     with pytest.raises(BadInput, match=r"no revision|no such file"):
         Hub(REPOSITORY, tries=2).fetch(file, pinned, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Not enough free disk space")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    file = listed(hub, VOLUME)
+    with small_disk(tmp_path / "disk", "512k") as disk:
+        with monkeypatch.context() as told:
+            if not known:  # it fills up while the file is on its way
+                told.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 40))
+            with pytest.raises(StoreError, match=r"Failed to download .*train_1_a_1.*the disk is full") as error:
+                Hub(REPOSITORY).fetch(file, hub.commit, disk / "work")
+        assert len(str(error.value)) <= LIMIT
+        assert hub.downloads(VOLUME) == (0 if known else 1)  # another attempt would only fill it again
+        assert [p for p in disk.rglob("*") if p.is_file()] == []
+        small = listed(hub, TABLE)
+        assert Hub(REPOSITORY).fetch(small, hub.commit, disk / "work").read_bytes() == FILES[TABLE]
+
+
+def test_offline_is_one_line_and_a_mirror_needs_no_network(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    file = listed(hub, VOLUME)
+    hub.requests.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for ask in (
+        Hub(REPOSITORY).pin,
+        lambda: list(Hub(REPOSITORY).list(hub.commit, "dataset")),
+        lambda: Hub(REPOSITORY).fetch(file, hub.commit, tmp_path / "work"),
+    ):
+        with pytest.raises(BadInput, match="HF_HUB_OFFLINE is set: unset it, or set IMGASSETS_CT_REPO") as error:
+            ask()
+        assert "attempts" not in str(error.value)
+    assert not hub.requests
+    (tmp_path / "mirror" / VOLUME).parent.mkdir(parents=True)
+    (tmp_path / "mirror" / VOLUME).write_bytes(FILES[VOLUME])
+    mirror = open_repository(str(tmp_path / "mirror"))
+    assert mirror.fetch(file, mirror.pin(), tmp_path / "work").read_bytes() == FILES[VOLUME]
 
 
 def test_folder_lists_and_verifies(tmp_path: Path) -> None:
