@@ -29,33 +29,10 @@ CACHED_BLOCKS = 32
 
 @dataclass(frozen=True)
 class Placed:
-    """Byte position of every row, by runs: row i of run k is at `positions[k] + (i - starts[k]) * strides[k]`."""
-
-    starts: Index
-    positions: Index
-    strides: Index
-
-    def of(self, rows: Index) -> Index:
-        """Positions of some rows."""
-        if len(self.starts) == 1:
-            only: Index = self.positions[0] + rows * self.strides[0]
-            return only
-        run = np.searchsorted(self.starts, rows, side="right") - 1
-        found: Index = self.positions[run] + (rows - self.starts[run]) * self.strides[run]
-        return found
-
-
-@dataclass(frozen=True)
-class Scattered:
-    """Byte position and size of every row."""
+    """Byte position of every row, and its size where rows differ in size."""
 
     positions: Index
-    sizes: Index
-
-    def of(self, rows: Index) -> Index:
-        """Positions of some rows."""
-        found: Index = self.positions[rows]
-        return found
+    sizes: Index | None
 
 
 class Decoded:
@@ -123,7 +100,7 @@ class Reader:
                     parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
         first = np.cumsum([0, *(shard.rows for shard in info.shards if shard.rows)])[:-1]
         self._columns = {f.name: partial(_merge, f, parts[f.name], first, info) for f in info.fields}
-        self._merged: dict[str, Placed | Scattered | Decoded | NDArray[Any]] = {}
+        self._merged: dict[str, Placed | Decoded | NDArray[Any]] = {}
 
     def values(self, name: str) -> NDArray[Any]:
         """All rows of a scalar field, kept in memory: (rows,)."""
@@ -141,8 +118,8 @@ class Reader:
     def gather(self, name: str, rows: Index, out: torch.Tensor) -> None:
         """Copy rows of an array field into `out`, uint8 (len(rows), nbytes), contiguous."""
         column = self._column(name)
-        if isinstance(column, Placed | Scattered):
-            self._space.gather(column.of(rows), out)
+        if isinstance(column, Placed):
+            self._space.gather(column.positions[rows], out)
         elif isinstance(column, Decoded):
             field = self.info.field(name)
             target = out.numpy()
@@ -154,7 +131,7 @@ class Reader:
     def pieces(self, name: str, rows: Index) -> Sequence[memoryview]:
         """Bytes of rows of a field of variable size, uncopied where the store is mapped."""
         column = self._column(name)
-        if isinstance(column, Scattered):
+        if isinstance(column, Placed) and column.sizes is not None:
             return self._space.pieces(column.positions[rows], column.sizes[rows])
         if isinstance(column, Decoded):
             return [memoryview(row) for row in column.of(rows)]
@@ -163,7 +140,7 @@ class Reader:
     def piece(self, name: str, row: int) -> memoryview:
         """As `pieces`, of one row: without the cost of arrays, which is more than that of the fetch."""
         column = self._column(name)
-        if isinstance(column, Scattered):
+        if isinstance(column, Placed) and column.sizes is not None:
             return self._space.piece(column.positions.item(row), column.sizes.item(row))
         return self.pieces(name, np.array([row]))[0]
 
@@ -185,7 +162,7 @@ class Reader:
                 return int(np.diff([*column.starts, self.info.rows]).max())
         return None
 
-    def _column(self, name: str) -> Placed | Scattered | Decoded | NDArray[Any]:
+    def _column(self, name: str) -> Placed | Decoded | NDArray[Any]:
         if name not in self._merged:
             with damage(f"field {name}"):
                 self._merged[name] = self._columns[name]()
@@ -213,32 +190,27 @@ def _placed(extent: Extent, rows: int, base: dict[str, int], size: dict[str, int
     return Spans(extent.file, offsets, extent.sizes)
 
 
-def _merge(
-    field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo
-) -> Placed | Scattered | Decoded | NDArray[Any]:
+def _merge(field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo) -> Placed | Decoded | NDArray[Any]:
     if all(isinstance(part, Values) for part in parts):
         values = [np.asarray(part.load()) for part in parts if isinstance(part, Values)]
         if [len(v) for v in values] != [shard.rows for shard in info.shards if shard.rows]:
             raise StoreError(f"Field {field.name}: its index has another number of rows than the store.")
         return np.concatenate(values)
-    if all(isinstance(part, Runs) for part in parts):
-        runs = [part for part in parts if isinstance(part, Runs)]
-        starts = np.concatenate([run.starts + start for run, start in zip(runs, first, strict=True)])
-        return Placed(
-            starts, np.concatenate([run.offsets for run in runs]), np.concatenate([run.strides for run in runs])
-        )
     if all(isinstance(part, Runs | Spans) for part in parts):
-        spans = [_spans(p, s.rows, field) for p, s in zip(parts, (s for s in info.shards if s.rows), strict=True)]
-        return Scattered(np.concatenate([s.offsets for s in spans]), np.concatenate([s.sizes for s in spans]))
+        counts = [shard.rows for shard in info.shards if shard.rows]
+        positions = np.concatenate([_positions(part, rows) for part, rows in zip(parts, counts, strict=True)])
+        sizes = [part.sizes for part in parts if isinstance(part, Spans)]
+        return Placed(positions, np.concatenate(sizes) if field.ragged else None)
     blocks = [part for part in parts if isinstance(part, Blocks)]
     starts = np.concatenate([block.starts + start for block, start in zip(blocks, first, strict=True)])
     return Decoded(starts, [partial(b.load, k) for b in blocks for k in range(len(b.starts))])
 
 
-def _spans(part: Extent, rows: int, field: Field) -> Spans:
+def _positions(part: Extent, rows: int) -> Index:
     if isinstance(part, Spans):
-        return part
+        return part.offsets
     assert isinstance(part, Runs)
-    return Spans(
-        part.file, Placed(part.starts, part.offsets, part.strides).of(np.arange(rows)), np.full(rows, field.nbytes)
-    )
+    counts = np.diff([*part.starts, rows])
+    found: Index = np.repeat(part.offsets - part.starts * part.strides, counts)
+    found += np.repeat(part.strides, counts) * np.arange(rows)
+    return found

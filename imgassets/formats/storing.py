@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from imgassets.columns import Columns
 from imgassets.commit import Stage, Written
@@ -15,6 +14,7 @@ from imgassets.errors import BadInput
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import NAME, Shard, StoreInfo, notes, skipped
 from imgassets.sources.base import BadSamples, Source
+from imgassets.threads import ordered
 
 BLOCK_BYTES = 4 << 20
 """About how much is read, decoded and written at a time."""
@@ -25,9 +25,6 @@ RECORDS, SHARD_RECORDS = 1000, 1300
 """Bytes of `store.json` beside its class names, and of what is recorded of each shard, there and on its own."""
 LOOKED_AT = 1000
 """Samples whose sizes stand for all of them."""
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -143,30 +140,12 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
     )
 
 
-def ordered(
-    function: Callable[[In], Out], items: Iterable[In], threads: int, start: Callable[[], None]
-) -> Iterator[Out]:
-    """Results in order, computed by threads that are at most a few items ahead; `start` runs first in each thread."""
-    with ThreadPoolExecutor(threads, initializer=start) as pool:
-        waiting: deque[Future[Out]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > threads + 1:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
 def _write(
     source: Source, stage: Stage, plan: StorePlan, stem: str, indices: Sequence[int], counts: Counter[str]
 ) -> None:
     def columns() -> Iterator[Columns]:
         blocks = _blocks(source, indices)
-        for samples in ordered(source.read, blocks, plan.threads, source.start_thread):
+        for samples in ordered(source.read, blocks, plan.threads, plan.threads + 1, source.start_thread):
             counts.update(samples.notes)
             yield samples.columns
 
@@ -194,7 +173,7 @@ def _all_bad(source: Source, indices: Sequence[int], threads: int) -> dict[int, 
         return {}
 
     found: dict[int, str] = {}
-    for some in ordered(reasons, _blocks(source, indices), threads, source.start_thread):
+    for some in ordered(reasons, _blocks(source, indices), threads, threads + 1, source.start_thread):
         found |= some
     return found
 

@@ -21,6 +21,8 @@ from imgassets.formats.ustar import BLOCK, END, header, padding
 from imgassets.sniff import extension
 
 NAME = "tar/1"
+JOINED = 1 << 16
+"""Bytes; to copy a larger sample into one buffer takes longer than to write its parts one by one."""
 
 
 def write(
@@ -46,7 +48,10 @@ def write(
                         spans[field.name].append((position + BLOCK, size))
                     parts += (header(f"{number:09d}.{suffix}", size), head, body, padding(size))
                     position += BLOCK + size + -size % BLOCK
-                sink.write(b"".join(parts))
+                if sum(map(len, parts)) < JOINED:
+                    sink.write(b"".join(parts))
+                else:
+                    sink.writev(parts)
         sink.write(END)
     for name, pairs in spans.items():
         with stage.create(f"{stem}.{name}.spans.npy") as sink:

@@ -6,7 +6,6 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.errors import BadInput
+from imgassets.threads import ordered
 
 if TYPE_CHECKING:
     import torch
@@ -169,35 +169,28 @@ class Loader:
         block = self._store.block_rows() or BLOCK_ROWS if self._shuffle == "block" else BLOCK_ROWS
         order = epoch_order(rows, self._shuffle, self._seed, self._epoch, block)
         epoch = self._epoch
-        with ThreadPoolExecutor(self._threads, "imgassets-loader", _one_torch_thread) as pool:
-            waiting: deque[tuple[int, Future[Any]]] = deque()
-            at = self._used
-            # without the last step where that is short
-            end = rows - (rows - at) % share.step if share.drop_last else rows
-            try:
-                while True:
-                    while len(waiting) <= self._ahead and at < end:
-                        first, last = share.place(at, rows - at)
-                        following = min(at + share.step, rows)
-                        if last > first:
-                            waiting.append((following, pool.submit(self._fetch, order[first:last])))
-                        at = following
-                    if not waiting:
-                        break
-                    following, future = waiting.popleft()
-                    batch = future.result()
-                    self._used = following
-                    yield batch
-            finally:
-                for _, future in waiting:
-                    future.cancel()
-                _restore_torch_threads()
+        # without the last step where that is short
+        end = rows - (rows - self._used) % share.step if share.drop_last else rows
+
+        def steps() -> Iterator[tuple[int, Index]]:
+            for at in range(self._used, end, share.step):
+                first, last = share.place(at, rows - at)
+                if last > first:
+                    yield min(at + share.step, rows), order[first:last]
+
+        try:
+            for following, batch in ordered(self._fetch, steps(), self._threads, self._ahead, _one_torch_thread):
+                self._used = following
+                yield batch
+        finally:
+            _restore_torch_threads()
         if self._epoch == epoch:
             self._epoch, self._used = epoch + 1, 0
 
-    def _fetch(self, rows: Index) -> Any:
+    def _fetch(self, step: tuple[int, Index]) -> tuple[int, Any]:
+        following, rows = step
         nbytes = self._store.image_bytes
-        return self._store.collated(rows, None if nbytes is None else self._memory(len(rows), nbytes))
+        return following, self._store.collated(rows, None if nbytes is None else self._memory(len(rows), nbytes))
 
     def _memory(self, rows: int, nbytes: int) -> torch.Tensor:
         """Memory for a batch, which comes back once the last tensor on it is gone."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import torch  # noqa: TID253
@@ -228,9 +229,17 @@ class StoreContract:
         for file in moved.iterdir():
             assert str(made["files"][1].parents[2]).encode() not in file.read_bytes()
 
-    def test_remote(self, made: Mapping[str, tuple[Source, Path]]) -> None:
+    @pytest.mark.parametrize("protocol", ["file", "memory"])
+    def test_remote(self, made: Mapping[str, tuple[Source, Path]], protocol: str) -> None:
         for kind in ("arrays", "files", "dense files"):
-            local, remote = open_store(made[kind][1]), open_store(f"file://{made[kind][1]}")
+            url = f"{protocol}://{made[kind][1]}"
+            if protocol == "memory":  # nothing of it is on this machine's disk
+                fsspec.filesystem("memory").put(f"{made[kind][1]}/", made[kind][1].as_posix(), recursive=True)
+            local, remote = open_store(made[kind][1]), open_store(url)
+            rows = [len(local) - 1, 3, 3, 0]
+            for a, b in zip(local.loader(5), remote.loader(5), strict=True):
+                assert all(torch.equal(x, y) for x, y in zip(a[0], b[0], strict=True))
+            assert all(torch.equal(x, y) for x, y in zip(local.batch(rows)[0], remote.batch(rows)[0], strict=True))
             for k in (0, 5, len(local) - 1):
                 assert torch.equal(remote[k][0], local[k][0])
                 assert torch.equal(torch.as_tensor(remote[k][1]), torch.as_tensor(local[k][1]))

@@ -15,15 +15,16 @@ import pyarrow.parquet as pq  # noqa: TID253
 import pytest
 import torch  # noqa: TID253
 import webdataset as wds  # noqa: TID253
+from PIL import Image
 
 from imgassets.errors import BadInput, StoreError
-from imgassets.formats import npy
+from imgassets.formats import npy, tar
 from imgassets.formats.registry import FORMATS
 from imgassets.sources.arrays import ArraySource
 from imgassets.sources.folder import class_folder
 from imgassets.store import open_store
 from tests.store.contract import StoreContract, fetch_by_workers
-from tests.store.making import arrays, content, folder, make, sources
+from tests.store.making import arrays, content, encoded, folder, make, sources, write
 
 
 class TestMemmap(StoreContract):
@@ -133,7 +134,12 @@ class TestTar(StoreContract):
     format = "tar"
 
     def test_tarfile_lists_ordinary_members(self, tmp_path: Path) -> None:
-        source = class_folder(folder(tmp_path / "f"))
+        noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)  # written without being copied
+        large = encoded(Image.fromarray(noise), "PNG")
+        assert len(large) > tar.JOINED
+        folder(tmp_path / "f")
+        write(tmp_path / "f" / "class2" / "large.PNG", large)
+        source = class_folder(tmp_path / "f")
         path = make(tmp_path, source, self.format, images_per_file=10)
         wanted = content(source)
         number = 0
