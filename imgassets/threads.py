@@ -13,7 +13,11 @@ Out = TypeVar("Out")
 
 
 def ordered(
-    function: Callable[[In], Out], items: Iterable[In], threads: int, ahead: int, start: Callable[[], None]
+    function: Callable[[In], Out],
+    items: Iterable[In],
+    threads: int,
+    ahead: int,
+    start: Callable[[], object] = lambda: None,
 ) -> Iterator[Out]:
     """Results in the order of the items, at most `ahead` of them being worked on or waiting; `start` runs first in
     each thread.

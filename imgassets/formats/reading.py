@@ -147,10 +147,10 @@ class Reader:
     def place(self, name: str, row: int) -> tuple[str, int, int] | None:
         """File, byte offset and size of one row of a field; None where rows have to be decoded to be found."""
         column = self._column(name)
-        if not isinstance(column, Placed | Scattered):
+        if not isinstance(column, Placed):
             return None
-        position = int(column.of(np.array([row]))[0])
-        size = int(column.sizes[row]) if isinstance(column, Scattered) else self.info.field(name).nbytes
+        position = column.positions.item(row)
+        size = self.info.field(name).nbytes if column.sizes is None else column.sizes.item(row)
         base, file = max(item for item in self._bases if item[0] <= position)
         return file, position - base, size
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +21,6 @@ _FREE_KEYS = ("description", "author", "created")
 MTD_KEYS = frozenset({*_MATRIX_KEYS, *_TEXT_KEYS, *_FREE_KEYS})
 """Keys SystemDS 3.4.0 knows; any other makes its read() fail."""
 MOST_GIB = 2.0**20
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class RowSource(Protocol):
@@ -79,25 +73,6 @@ def check_columns(columns: NDArray[np.integer], rows: RowSource, classes: int) -
         raise BadInput(
             f"one-hot columns run from {columns.min()} to {columns.max()}, expected 0..{classes - 1}: check the labels"
         )
-
-
-def in_order(task: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """Results of `task` over `items`, computed ahead by `threads` threads and given in the order of `items`.
-
-    At most 2 * `threads` results wait at a time, so memory does not depend on the number of items.
-    """
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="systemds") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(task, item))
-                if len(waiting) >= 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def take(rows: RowSource, indices: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -24,11 +24,11 @@ from imgassets.formats.systemds import (
     VALUES,
     RowSource,
     check_columns,
-    in_order,
     mtd_bytes,
     sample_names,
     take,
 )
+from imgassets.threads import ordered
 
 if TYPE_CHECKING:
     from imgassets.commit import Sink, Stage
@@ -106,7 +106,7 @@ def write_sample_blocks(
     def read(start: int) -> NDArray[np.uint8]:
         return take(rows, chosen[start : start + BLOCK])
 
-    pixels = in_order(read, range(0, len(chosen), BLOCK), threads=1)
+    pixels = ordered(read, range(0, len(chosen), BLOCK), threads=1, ahead=2)
     _write_with_mtd(stage, data_name, pixels, len(chosen), rows.width)
     _write_with_mtd(stage, label_name, _onehot(columns[chosen], classes), len(chosen), classes)
     return data_name, label_name

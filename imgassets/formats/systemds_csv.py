@@ -22,12 +22,12 @@ from imgassets.formats.systemds import (
     VALUES,
     RowSource,
     check_columns,
-    in_order,
     mtd_bytes,
     sample_names,
     size_text,
     take,
 )
+from imgassets.threads import ordered
 
 if TYPE_CHECKING:
     from imgassets.commit import Stage
@@ -146,7 +146,7 @@ def plan_sample(
         return row_lengths(block), np.array([np.count_nonzero(row) for row in block])
 
     count = data = nnz = 0
-    measured = in_order(measure, range(0, len(order), BATCH), threads)
+    measured = ordered(measure, range(0, len(order), BATCH), threads, 2 * threads)
     for lengths, nonzero in measured:
         room = target - data - count * label_row
         fitting = int(np.searchsorted(np.cumsum(lengths + label_row), room, side="right"))
@@ -205,7 +205,7 @@ def write_sample(
 
     if not stage.finished(data_name):
         with stage.create(data_name) as sink:
-            for part in in_order(text, range(0, facts.rows, BATCH), threads):
+            for part in ordered(text, range(0, facts.rows, BATCH), threads, 2 * threads):
                 sink.write(part)
             if sink.tell() != facts.data_bytes:
                 raise StoreError(

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats import systemds_csv
-from imgassets.formats.systemds import GIB, VALUES, in_order, size_text
+from imgassets.formats.systemds import GIB, VALUES, size_text
 from imgassets.formats.systemds_csv import (
     CELL_BYTES,
     CELLS,
@@ -261,19 +261,3 @@ def test_an_attempt_is_taken_up_where_it_ended(tmp_path: Path, files_done: int) 
     again.publish({}, ())
     for name in opened:
         assert (tmp_path / "val" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-
-
-@settings(deadline=None)
-@given(st.integers(0, 30), st.integers(1, 4))
-def test_in_order_keeps_order_and_bounds_what_waits(count: int, threads: int) -> None:
-    started = 0
-
-    def task(item: int) -> int:
-        nonlocal started
-        started += 1
-        return item * item
-
-    results = in_order(task, range(count), threads)
-    for number, result in enumerate(results):
-        assert result == number * number
-        assert started <= number + 2 * threads
