@@ -41,11 +41,15 @@ class Table:
         self.rows: dict[str, list[tuple[float, float]]] = {}
 
     def run(self, rounds: int, runs: dict[str, Callable[[], Any]]) -> None:
-        """Time all in turns, each round in another order: what ran before decides what the caches hold."""
+        """Time all in turns, each round in another order: what ran before decides what the caches hold.
+
+        Each has an untimed run right before, since an operating system may page out what has idled for some seconds.
+        """
         self.rows |= {name: [] for name in runs}
         turns = random.Random(0)
         for _ in range(rounds):
             for name in turns.sample(list(runs), len(runs)):
+                runs[name]()
                 wall, spent, _ = timed(runs[name])
                 self.rows[name].append((wall, spent))
 

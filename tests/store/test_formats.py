@@ -129,6 +129,17 @@ class TestIpc(StoreContract):
         rows = np.random.default_rng(1).permutation(5000)
         np.testing.assert_array_equal(open_store(path).column("image", rows), content(source)["image"][rows])
 
+    @pytest.mark.parametrize("rows", [1, 700, 2500])
+    def test_values_begin_at_a_cache_line(self, tmp_path: Path, rows: int) -> None:
+        for name, source in (("array", arrays(rows)), ("file", class_folder(folder(tmp_path / "f")))):
+            path = make(tmp_path / name, source, self.format)
+            with pa.memory_map(str(path / "shard-000000.arrow")) as file:
+                reader = pa.ipc.open_file(file)
+                file.seek(0)
+                base = file.read_buffer(1).address
+                columns = [reader.get_batch(k).column(0) for k in range(reader.num_record_batches)]
+                assert {(column.buffers()[1].address - base) % 64 for column in columns} == {0}
+
 
 class TestTar(StoreContract):
     format = "tar"
