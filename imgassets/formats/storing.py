@@ -19,6 +19,8 @@ from imgassets.threads import ordered
 BLOCK_BYTES = 4 << 20
 """About how much is read, decoded and written at a time."""
 BLOCK_ROWS = 1024
+BLOCKS, FEWEST_ROWS = 16, 64
+"""Blocks of a small shard, so that threads share its work, unless they would be of fewer rows than this."""
 SHARD_BYTES = 1 << 30
 """About the size of a shard where `images_per_file` is not given."""
 RECORDS, SHARD_RECORDS = 1000, 1300
@@ -63,10 +65,9 @@ def estimate(source: Source, plan: StorePlan) -> int:
     total = RECORDS + sum(len(name.encode()) + len(str(number)) + 8 for name, number in source.class_to_idx.items())
     options = {"classes": list(source.class_to_idx)}
     shards = plan.shards(source)
-    block = _block_rows(source)
     for rows in shards:
         mine = {name: values[rows.start : rows.stop] for name, values in sizes.items()}
-        blocks = -(-len(rows) // block)
+        blocks = len(_blocks(source, rows))
         total += format_of(plan.format).weigh(source.fields, len(rows), blocks, mine, options) + SHARD_RECORDS
     return total
 
@@ -155,13 +156,10 @@ def _write(
 
 
 def _blocks(source: Source, indices: Sequence[int]) -> list[Sequence[int]]:
-    rows = _block_rows(source)
+    most = min(BLOCK_ROWS, BLOCK_BYTES // _mean_bytes(source), max(FEWEST_ROWS, -(-len(indices) // BLOCKS)))
+    rows = max(1, most)
     blocks = [indices[at : at + rows] for at in range(0, len(indices), rows)]
     return [range(b[0], b[-1] + 1) if b[-1] - b[0] == len(b) - 1 else b for b in blocks]
-
-
-def _block_rows(source: Source) -> int:
-    return max(1, min(BLOCK_ROWS, BLOCK_BYTES // _mean_bytes(source)))
 
 
 def _all_bad(source: Source, indices: Sequence[int], threads: int) -> dict[int, str]:

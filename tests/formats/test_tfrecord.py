@@ -82,6 +82,8 @@ def test_threads_and_processes_share_a_file(tmp_path: Path) -> None:
         assert list(threads.map(file.__getitem__, order)) == [records[i] for i in order]
     with get_context("spawn").Pool(2) as processes:
         assert processes.map(file.__getitem__, order) == [records[i] for i in order]
+        processes.close()
+        processes.join()
 
 
 def test_an_empty_file_has_no_records(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class TestIpc(StoreContract):
         source = arrays(5000, (1, 2, 3))
         path = make(tmp_path, source, self.format)
         with pa.memory_map(str(path / "shard-000000.arrow")) as file:
-            assert pa.ipc.open_file(file).num_record_batches == 5
+            assert pa.ipc.open_file(file).num_record_batches == 16
         rows = np.random.default_rng(1).permutation(5000)
         np.testing.assert_array_equal(open_store(path).column("image", rows), content(source)["image"][rows])
 
