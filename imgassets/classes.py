@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -40,7 +40,12 @@ class ClassTable:
 
     def class_id(self, synset: str) -> int:
         """Rank of a synset; KeyError if it is none of the 1000."""
-        return _ranks()[synset]
+        return self.class_to_idx[synset]
+
+    @cached_property
+    def class_to_idx(self) -> dict[str, int]:
+        """class_id by synset."""
+        return {synset: class_id for class_id, synset in enumerate(self.synsets)}
 
     def described(self, class_id: int) -> tuple[str, str] | tuple[None, None]:
         """Synset and short name of a class_id; None for `NO_CLASS`."""
@@ -64,8 +69,3 @@ def imagenet_classes() -> ClassTable:
     class_ids[devkit_ids] = np.arange(len(rows))
     synsets, names = (tuple(row[column] for row in rows) for column in ("synset", "short_name"))
     return ClassTable(synsets, names, devkit_ids, class_ids)
-
-
-@cache
-def _ranks() -> dict[str, int]:
-    return {synset: rank for rank, synset in enumerate(imagenet_classes().synsets)}

@@ -64,7 +64,7 @@ class FolderReader:
     def __init__(self, dataset: ImageFolder, storage: Storage, resize: Resize, class_conditioning: bool) -> None:
         self._dataset, self._storage, self._resize = dataset, storage, resize
         self._class_conditioning = class_conditioning
-        self._files = cache(self._listed)
+        self._files, self._class_ids = cache(self._listed), cache(self._known)
 
     def _listed(self, split: str) -> Files:
         return class_folder(self._storage.raw_root / self._dataset.folders[split])
@@ -75,8 +75,12 @@ class FolderReader:
         Raises:
             BadInput: there is such a class, and the network is to be told the classes.
         """
+        class_ids = self._class_ids(partition)
+        return np.arange(len(class_ids)), class_ids
+
+    def _known(self, partition: str) -> Rows:
         files = self._files(partition)
-        ranks = {synset: rank for rank, synset in enumerate(imagenet_classes().synsets)}
+        ranks = imagenet_classes().class_to_idx
         unknown = [name for name in files.class_to_idx if name not in ranks]
         if unknown and self._class_conditioning:
             raise BadInput(
@@ -84,7 +88,7 @@ class FolderReader:
                 "rename the folder, or set class_conditioning: false"
             )
         class_ids = np.array([ranks.get(name, NO_CLASS) for name in files.class_to_idx], np.int64)
-        return np.arange(len(files.items)), class_ids[[item.label for item in files.items]]
+        return class_ids[[item.label for item in files.items]]
 
     def span(self, partition: str) -> tuple[int, int]:
         """All of the split."""
@@ -101,7 +105,7 @@ class FolderReader:
     def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Samples]:
         """Files are read and decoded in their order."""
         files = self._files(partition)
-        _, class_ids = self.rows(partition)
+        class_ids = self._class_ids(partition)
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
             names = tuple(files.name(i) for i in some.tolist())

@@ -108,11 +108,15 @@ class NetworkRun:
         yield from extractor(samples)
 
     @property
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        """(channels, height, width) of the layers."""
+        return {layer: self.config.layer_shape(layer) for layer in self.layers}
+
+    @property
     def kept_values(self) -> dict[str, int]:
         """Numbers kept of a sample, by layer."""
         pooled = self.extraction.storage == "pooled"
-        shapes = {layer: self.config.layer_shape(layer) for layer in self.layers}
-        return {layer: shape[0] if pooled else int(np.prod(shape)) for layer, shape in shapes.items()}
+        return {layer: shape[0] if pooled else int(np.prod(shape)) for layer, shape in self.shapes.items()}
 
     @property
     def value_bytes(self) -> int:
@@ -124,19 +128,17 @@ class NetworkRun:
         edge, e = self.config.img_resolution, self.extraction
         write = images * png_bytes(rows, edge, single_files)
         if source:
-            shapes = {layer: self.config.layer_shape(layer) for layer in self.layers}
-            write += activation_bytes(shapes, rows, e.batch_size, self.kept_values, self.value_bytes, source)
+            write += activation_bytes(self.shapes, rows, e.batch_size, self.kept_values, self.value_bytes, source)
         read = rows * 3 * edge * edge if source != "generated" else 0
         return network_estimate(write, rows, read, self.config.model_channels, whole=bool(images))
 
     def content(self, outputs: Iterator[Outputs], rows: int, source: str, facts: dict[str, Any], **kept: Any) -> Any:
         """The activations of some samples as content of a partition."""
         e = self.extraction
-        layers = {layer: self.config.layer_shape(layer) for layer in self.layers}
         return NetworkOutputs(
             outputs,
             rows,
-            layers,
+            self.shapes,
             sample={"source": source, "conditioning_sigma": float(e.conditioning_sigma)},
             compressed=e.compressed,
             stored_values=sum(self.kept_values.values()),

@@ -295,8 +295,10 @@ def _embedding(dataset: Activations, source: Input) -> dg.AssetsDefinition:
         parameters and a plot. With it, by layer, the Fréchet distance of the two sets, and precision, recall, coverage.
         """
         run = EmbeddingRun(source.splits, activations, generated, dataset.embedding_points, dataset.seed, dataset.umap)
-        series = {split: source.series(keys[0]) for split, keys in source.splits.items()}
-        rows = lambda artifact: point_rows(artifact, series[artifact.partition])  # noqa: E731
+
+        def rows(artifact: Artifact) -> Rows:
+            return point_rows(artifact, source.series(source.splits[artifact.partition][0]))
+
         return Builds(run.build, force=config.force, rows=rows)
 
     return embedding

@@ -40,7 +40,7 @@ def ilsvrc_stores(
 
 
 def _images(ilsvrc: Ilsvrc, split: str, index: Artifact, size: tuple[int, int] | None) -> Source:
-    classes = {synset: class_id for class_id, synset in enumerate(imagenet_classes().synsets)}
+    classes = imagenet_classes().class_to_idx
     files = tar_files(ilsvrc.archive(split), index.open().table(COLUMNS), classes)
     return files if size is None else Resized(files, size)
 

@@ -110,7 +110,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
             return label_folder(root, labels if self.splits is None else labels / split, mode=self.mode)
         numbers = None
         if self.classes == "imagenet":
-            numbers = {synset: rank for rank, synset in enumerate(imagenet_classes().synsets)}
+            numbers = imagenet_classes().class_to_idx
         return class_folder(root, mode=self.mode, class_to_idx=numbers, on_error=self.settings.on_error)
 
     def _source(self, files: Files) -> Source:

@@ -39,7 +39,7 @@ def arrays_like(parts: Sequence[Artifact], resolution: int) -> ArraySource:
     """A source like that of the arrays, whether they are there or not; it takes no memory."""
     counts = [int(part.manifest.facts["rows"]) for part in parts]
     image, label = np.zeros((1, 3, resolution, resolution), np.uint8), np.zeros(1, np.int64)
-    classes = {synset: class_id for class_id, synset in enumerate(imagenet_classes().synsets)}
+    classes = imagenet_classes().class_to_idx
     empty = [(np.broadcast_to(image, (n, *image.shape[1:])), np.broadcast_to(label, (n,))) for n in counts]
     return ArraySource(empty, class_to_idx=classes)
 

@@ -254,7 +254,7 @@ def _stores(dataset: NpzImages, arrays: dg.AssetsDefinition) -> dg.Definitions:
 
 
 def _array_source(parts: list[Artifact]) -> ArraySource:
-    classes = {synset: class_id for class_id, synset in enumerate(imagenet_classes().synsets)}
+    classes = imagenet_classes().class_to_idx
     readers = [part.open() for part in parts]
     return ArraySource(
         [(reader.images, reader.labels) for reader in readers],

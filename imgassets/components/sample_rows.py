@@ -209,4 +209,5 @@ def _class(class_id: int) -> dict[str, Any]:
     classes = imagenet_classes()
     if not 0 <= class_id < len(classes.synsets):
         raise StoreError(f"{class_id} is no class_id 0..{len(classes.synsets) - 1}: verify the arrays.")
-    return {"class_id": class_id, "synset": classes.synsets[class_id], "class_name": classes.names[class_id]}
+    synset, name = classes.described(class_id)
+    return {"class_id": class_id, "synset": synset, "class_name": name}

@@ -66,7 +66,7 @@ class RecordStore(Store):
             for file in self._records.files
         ]
         fields = (Field("image", "file", mode="RGB"), array_field("label", np.int64), Field("name", "text"))
-        classes = {synset: class_id for class_id, synset in enumerate(imagenet_classes().synsets)}
+        classes = imagenet_classes().class_to_idx
         return StoreInfo(FORMAT, fields, tuple(shards), classes, {"kind": "tfrecords"})
 
     def _open(self) -> Any:
@@ -91,7 +91,7 @@ class _RecordReader:
     def values(self, name: str) -> NDArray[np.int64]:
         """The class_id of every row, from its synset."""
         if self._class_ids is None:
-            ranks = {synset: class_id for class_id, synset in enumerate(imagenet_classes().synsets)}
+            ranks = imagenet_classes().class_to_idx
             unknown = set(self._records.synsets) - set(ranks)
             if unknown:
                 raise StoreError(f"A record has the synset {min(unknown)!r}, which is none of the 1000 of ImageNet.")

@@ -15,28 +15,13 @@ BATCHES = 315
 """Of eleven assets' worth of partitions in one: as many as CT-RATE has train shards."""
 LOCATION = '''
 """315 partitions of a few bytes each."""
-from typing import ClassVar
 
 import dagster as dg
 
 from imgassets import definitions
-from imgassets.commit import Location, Stage, Written
 from imgassets.io.artifacts import Build, Builds, Estimate
-from imgassets.io.base import ArtifactIOManager
 from imgassets.resources import Storage
-
-
-class Line(ArtifactIOManager):
-    format: ClassVar[str] = "line/1"
-    folder: ClassVar[bool] = False
-
-    def write(self, content, stage: Stage) -> Written:
-        with stage.create(stage.location.path.name) as sink:
-            sink.write(content.encode())
-        return Written({"rows": 1})
-
-    def open(self, location: Location):
-        return location.path.read_text()
+from tests.lines import Line
 
 
 def lines(name, count):

@@ -49,28 +49,13 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import ClassVar
 
 import dagster as dg
 
 warnings.filterwarnings("ignore")
-from imgassets.commit import Location, Stage, Written
 from imgassets.io.artifacts import Build, Builds
-from imgassets.io.base import ArtifactIOManager
 from imgassets.resources import Storage
-
-
-class Line(ArtifactIOManager):
-    format: ClassVar[str] = "line/1"
-    folder: ClassVar[bool] = False
-
-    def write(self, content, stage: Stage) -> Written:
-        with stage.create(stage.location.path.name) as sink:
-            sink.write(content.encode())
-        return Written({"rows": 1})
-
-    def open(self, location: Location):
-        return location.path.read_text()
+from tests.lines import Line
 
 
 @dg.asset(
