@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -22,6 +24,8 @@ Index = NDArray[np.int64]
 BLOCK_ROWS = 1024
 WINDOW_BLOCKS = 16
 """Blocks whose rows are mixed with each other by `shuffle="block"`."""
+TOGETHER, TOGETHER_BYTES = 4, 12 << 20
+"""Batches, small ones, that a thread fetches at once, and their bytes: to wake it costs as much as to copy 1 MB."""
 
 
 class Fetches(Protocol):
@@ -106,7 +110,7 @@ class Loader:
         rank, world_size: this process among those that share the epoch; default: `torch.distributed`, where it is
             initialized, else 0 of 1.
         threads: threads that fetch; each runs torch with one thread of its own.
-        prefetch: batches fetched ahead by each thread.
+        prefetch: batches fetched ahead by each thread; small ones, below 6 MB, are fetched in groups and count as one.
         drop_last: leave out the rows that do not make a full step.
 
     An iteration is one epoch; the next one is the next epoch. The memory of a batch is used again once nothing refers
@@ -178,19 +182,27 @@ class Loader:
                 if last > first:
                     yield min(at + share.step, rows), order[first:last]
 
+        nbytes = self._store.image_bytes
+        together = min(TOGETHER, max(1, TOGETHER_BYTES // (share.batch_size * (nbytes or TOGETHER_BYTES))))
+        left = steps()
+        jobs = iter(lambda: list(islice(left, together)), [])
         try:
-            for following, batch in ordered(self._fetch, steps(), self._threads, self._ahead, _one_torch_thread):
-                self._used = following
-                yield batch
+            for batches in ordered(partial(self._fetch, nbytes), jobs, self._threads, self._ahead, _one_torch_thread):
+                while batches:
+                    self._used, batch = batches.popleft()
+                    yield batch
+                    del batch  # its memory may be wanted
         finally:
             _restore_torch_threads()
         if self._epoch == epoch:
             self._epoch, self._used = epoch + 1, 0
 
-    def _fetch(self, step: tuple[int, Index]) -> tuple[int, Any]:
-        following, rows = step
-        nbytes = self._store.image_bytes
-        return following, self._store.collated(rows, None if nbytes is None else self._memory(len(rows), nbytes))
+    def _fetch(self, nbytes: int | None, steps: Sequence[tuple[int, Index]]) -> deque[tuple[int, Any]]:
+        found: deque[tuple[int, Any]] = deque()
+        for following, rows in steps:
+            memory = None if nbytes is None else self._memory(len(rows), nbytes)
+            found.append((following, self._store.collated(rows, memory)))
+        return found
 
     def _memory(self, rows: int, nbytes: int) -> torch.Tensor:
         """Memory for a batch, which comes back once the last tensor on it is gone."""
@@ -199,7 +211,7 @@ class Loader:
         try:
             whole = self._free.pop()
         except IndexError:
-            whole = np.empty((self._share.batch_size, nbytes), np.uint8)
+            whole = torch.empty((self._share.batch_size, nbytes), dtype=torch.uint8).numpy()  # begins at a line
         lent = whole[:rows]  # a new array: torch holds it, and nothing else does
         weakref.finalize(lent, self._free.append, whole).atexit = False
         return torch.from_numpy(lent)

@@ -143,7 +143,7 @@ def test_memory_is_used_again(tmp_path: Path) -> None:
     for images, _ in store.loader(8, threads=1, prefetch=1):
         places.add(images.data_ptr())
         del images
-    assert len(places) <= 5
+    assert len(places) <= 12  # of 38: four are fetched at once, one time ahead
 
 
 def test_errors_come_out() -> None:
