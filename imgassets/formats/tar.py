@@ -8,21 +8,20 @@ int64 (rows, 2), says where the image files lie; `shard-000000.label.npy` repeat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
 
-from imgassets.columns import Column, Columns, Field, as_bytes
+from imgassets.columns import Column, Columns, Field, as_bytes, rows_of
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
 from imgassets.formats.extents import Extent, Files, Index, Spans, Values, one_run
-from imgassets.formats.ustar import BLOCK, END, header, padding
+from imgassets.formats.ustar import BLOCK, END, headers, padding
 from imgassets.sniff import extension
 
 NAME = "tar/1"
-JOINED = 1 << 16
-"""Bytes; to copy a larger sample into one buffer takes longer than to write its parts one by one."""
 
 
 def write(
@@ -30,32 +29,32 @@ def write(
 ) -> None:
     """Write one shard; `options["numbers"]` are the samples' numbers (default: from 0)."""
     numbers_left = iter(options.get("numbers", range(rows)))
-    spans: dict[str, list[tuple[int, int]]] = {field.name: [] for field in fields if not field.scalar}
+    spans: dict[str, list[Index]] = {field.name: [] for field in fields if not field.scalar}
     numbers: dict[str, list[Column]] = {field.name: [] for field in fields if field.scalar}
     with stage.create(f"{stem}.tar") as sink:
         for block in blocks:
-            members = [_members(field, block[field.name]) for field in fields]
+            keys = [f"{number:09d}" for number in islice(numbers_left, rows_of(block))]
+            parts: list[Iterable[Any]] = []  # columns: what stands in every sample, in this order
+            sizes = []
             for field in fields:
+                suffixes, head, bodies = _members(field, block[field.name])
+                sizes.append([len(head) + len(body) for body in bodies])
+                names = [f"{key}.{suffix}" for key, suffix in zip(keys, suffixes, strict=True)]
+                tops = headers(names, sizes[-1])
+                parts += [top + head for top in tops], bodies, [padding(size) for size in sizes[-1]]
+            position, lengths = sink.tell(), np.array(sizes, np.int64).T
+            sink.write(b"".join(chain.from_iterable(zip(*parts, strict=True))))
+            whole = BLOCK + lengths + -lengths % BLOCK
+            begins = position + BLOCK + (np.cumsum(whole).reshape(whole.shape) - whole)
+            for k, field in enumerate(fields):
                 if field.scalar:
                     numbers[field.name].append(block[field.name])
-            for sample in zip(*members, strict=True):
-                parts: list[Any] = []
-                number = next(numbers_left)
-                position = sink.tell()
-                for field, (suffix, head, body) in zip(fields, sample, strict=True):
-                    size = len(head) + len(body)
-                    if not field.scalar:
-                        spans[field.name].append((position + BLOCK, size))
-                    parts += (header(f"{number:09d}.{suffix}", size), head, body, padding(size))
-                    position += BLOCK + size + -size % BLOCK
-                if sum(map(len, parts)) < JOINED:
-                    sink.write(b"".join(parts))
                 else:
-                    sink.writev(parts)
+                    spans[field.name].append(np.stack([begins[:, k], lengths[:, k]], axis=1))
         sink.write(END)
-    for name, pairs in spans.items():
+    for name, places in spans.items():
         with stage.create(f"{stem}.{name}.spans.npy") as sink:
-            sink.write(npy.dump(np.array(pairs, np.int64)))
+            sink.write(npy.dump(np.concatenate(places)))
     for field in fields:
         if field.scalar:
             with stage.create(f"{stem}.{field.name}.npy") as sink:
@@ -107,21 +106,17 @@ def _runs(name: str, offsets: Any, sizes: Any, field: Field, rows: int) -> Exten
     return Spans(name, offsets, sizes)
 
 
-def _members(field: Field, column: Column) -> Iterator[tuple[str, bytes, Any]]:
-    """Suffix, head and body of each row's member."""
+def _members(field: Field, column: Column) -> tuple[Iterable[str], bytes, Column | list[Any]]:
+    """Suffixes of the rows' members, what they all begin with, and the rest of each."""
     if field.kind == "text":
-        yield from ((f"{field.name}.txt", b"", row) for row in column)
-        return
+        return repeat(f"{field.name}.txt", len(column)), b"", column
     if field.scalar and np.dtype(field.dtype).kind in "biu":
         suffix = "cls" if field.name == "label" else f"{field.name}.cls"
-        yield from ((suffix, b"", b"%d" % value) for value in np.asarray(column).tolist())
-        return
+        return repeat(suffix, len(column)), b"", [b"%d" % value for value in np.asarray(column).tolist()]
     prefix = "" if field.name == "image" else f"{field.name}."
     if field.kind == "file":
-        yield from ((prefix + extension(row), b"", row) for row in column)
-    else:
-        head = _npy_header(field)
-        yield from ((f"{prefix}npy", head, memoryview(row)) for row in as_bytes(field, column))
+        return [prefix + extension(row) for row in column], b"", column
+    return repeat(f"{prefix}npy", len(column)), _npy_header(field), list(as_bytes(field, column))
 
 
 def _npy_header(field: Field) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from imgassets.errors import BadInput, StoreError
 
@@ -16,21 +19,49 @@ END = bytes(2 * BLOCK)
 
 
 def header(name: str, size: int) -> bytes:
-    """The block before a file of `size` bytes; `name` is ASCII of at most 100 bytes.
+    """The block before a file of `size` bytes; see `headers`."""
+    return headers([name], [size])[0]
+
+
+def headers(names: Sequence[str], sizes: Sequence[int]) -> list[bytes]:
+    """The blocks before files of these sizes, in bytes; names are ASCII of at most 100 bytes.
 
     Raises:
-        StoreError: the file is larger than the 8 GiB that the header can say.
+        StoreError: a file is larger than the 8 GiB that the header can say.
     """
-    if size >= 8**11:
-        raise StoreError(f"{name} of {size} bytes does not fit into a tar file, whose members have 8 GiB at most.")
+    if sizes and max(sizes) >= 8**11:
+        k = int(np.argmax(sizes))
+        raise StoreError(
+            f"{names[k]} of {sizes[k]} bytes does not fit into a tar file, whose members have 8 GiB at most."
+        )
+    blocks = np.tile(np.frombuffer(_TEMPLATE, np.uint8), (len(names), 1))
+    _put(blocks, 0, [name.encode("ascii") for name in names])
+    _put(blocks, 124, [b"%011o" % size for size in sizes])
+    changed = (slice(0, 100), slice(124, 135))  # beside the checksum, which counts itself as eight spaces
+    sums = sum(blocks[:, part].sum(axis=1, dtype=np.int64) for part in changed) + (_REST + 8 * ord(" "))
+    _put(blocks, 148, [b"%06o\0 " % value for value in np.asarray(sums).tolist()])
+    data = blocks.tobytes()
+    return [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
+
+
+def _template() -> bytes:
+    """What all headers share: a file that its owner may write and all may read, without owner and clock."""
     block = bytearray(BLOCK)
-    block[0 : len(name)] = name.encode("ascii")
-    block[100:136] = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size
-    block[136:156] = b"00000000000\0" + b" " * 8  # the checksum counts itself as eight spaces
+    block[100:124] = b"0000644\0" + b"0000000\0" * 2
+    block[136:148] = b"00000000000\0"
     block[156:157] = b"0"
     block[257:265] = b"ustar\00000"
-    block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)
+
+
+_TEMPLATE = _template()
+_REST = sum(_TEMPLATE)
+
+
+def _put(blocks: NDArray[np.uint8], at: int, values: Sequence[bytes]) -> None:
+    """Write a byte string into each row, from column `at` on."""
+    column = np.array(values)
+    blocks[:, at : at + column.itemsize] = column.view(np.uint8).reshape(len(values), -1)
 
 
 def padding(size: int) -> bytes:
