@@ -3,7 +3,7 @@
 from imgassets.commit.checksum import Checksums, xxh3_128
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_name, check_part
-from imgassets.commit.sink import Sink
+from imgassets.commit.sink import Sink, begin_writing
 from imgassets.commit.stage import Location, Stage
 from imgassets.commit.store import Commit, Store, Written
 
@@ -18,6 +18,7 @@ __all__ = [
     "Stage",
     "Store",
     "Written",
+    "begin_writing",
     "check_name",
     "check_part",
     "load",

@@ -24,7 +24,7 @@ from imgassets.commit.publish import (
     raise_it,
     remove_tree,
 )
-from imgassets.commit.sink import Sink, append_durably, write_durably
+from imgassets.commit.sink import Sink, append_durably, begin_writing, write_durably
 from imgassets.errors import StoreError
 from imgassets.progress import Progress
 
@@ -148,10 +148,11 @@ class Stage:
             yield path
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
+                begin_writing(fd)  # meanwhile the bytes are read from memory
+                record = FileRecord(name, path.stat().st_size, digest_of(path))
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            record = FileRecord(name, path.stat().st_size, digest_of(path))
         self._record(record)
 
     def publish(self, facts: Mapping[str, Any], exceptions: Sequence[Mapping[str, Any]]) -> Manifest:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from imgassets.columns import Columns, Field, as_bytes, rows_of
-from imgassets.commit import Stage
+from imgassets.commit import Stage, begin_writing
 from imgassets.errors import StoreError
 from imgassets.formats.extents import Extent, Files, Index, Spans, one_run
 
@@ -52,6 +52,7 @@ def write(
                 else:
                     values = as_bytes(field, column).view(field.dtype).reshape(count, *field.shape)
                     file[field.name][row : row + count] = values
+            begin_writing(file.id.get_vfd_handle())
             row += count
         for name, lengths in sizes.items():
             _dataset(file, f"{name}/offsets", (len(lengths),), "<i8")[:] = np.cumsum(lengths, dtype=np.int64)
