@@ -32,7 +32,7 @@ import torch  # noqa: TID253  (only benchmarks load this)
 from imgassets.sources.arrays import ArraySource
 from imgassets.store import Store, open_store
 from imgassets.store.items import collate
-from tests.bench.measuring import Table, timed
+from tests.bench.measuring import Table
 from tests.bench.store_peers import BATCH, Peer, PerItem, cuts, peers, torch_loader
 from tests.store.making import make
 
@@ -100,14 +100,13 @@ def write(bench: Bench) -> None:
     for name in FORMATS:
         runs[name] = lambda n=name: make(scratch, bench.source, n, images_per_file=max(1, bench.rows // 4))
     runs |= {peer.name: peer.write for peer in bench.peers}
-    for k in range(bench.rounds + 1):
-        for name, run in runs.items():
-            shutil.rmtree(scratch, ignore_errors=True)
-            shutil.rmtree(bench.folder / "peers", ignore_errors=True)
-            os.sync()
-            wall, spent, _ = timed(lambda r=run: (r(), fsync_tree(bench.folder)))
-            if k:
-                table.rows.setdefault(name, []).append((wall, spent))
+
+    def clear() -> None:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(bench.folder / "peers", ignore_errors=True)
+        os.sync()
+
+    table.run(bench.rounds, {name: lambda r=run: (r(), fsync_tree(bench.folder)) for name, run in runs.items()}, clear)
     table.show(bench.rows)
 
 

@@ -40,16 +40,19 @@ class Table:
         self.title, self.unit, self.base = title, unit, base
         self.rows: dict[str, list[tuple[float, float]]] = {}
 
-    def run(self, rounds: int, runs: dict[str, Callable[[], Any]]) -> None:
+    def run(self, rounds: int, runs: dict[str, Callable[[], Any]], before: Callable[[], Any] = lambda: None) -> None:
         """Time all in turns, each round in another order: what ran before decides what the caches hold.
 
-        Each has an untimed run right before, since an operating system may page out what has idled for some seconds.
+        Each has an untimed run right before, since an operating system may page out what has idled for some seconds,
+        and a virtual machine hand back memory that is free. `before` runs before every run, and is not timed.
         """
         self.rows |= {name: [] for name in runs}
         turns = random.Random(0)
         for _ in range(rounds):
             for name in turns.sample(list(runs), len(runs)):
+                before()
                 runs[name]()
+                before()
                 wall, spent, _ = timed(runs[name])
                 self.rows[name].append((wall, spent))
 
