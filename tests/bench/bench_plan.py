@@ -17,9 +17,12 @@ import time
 import zlib
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CHECKOUT = Path(__file__).parents[2]
 TRAIN, VALIDATION = 1_281_167, 50_000
@@ -108,6 +111,69 @@ def ct_index() -> None:
             recipe = Recipe(asset.name, split, {}, {}, asset.io_manager.format, asset.code_version)
             artifact.store.commit(artifact.location, recipe, lambda stage, index=index: write_index(index, stage))
             instance.add_dynamic_partitions("ct_rate_shards", [f"{split}-{n:06d}" for n in range(shards)])
+
+
+def tar_indexes(raw: Path) -> None:
+    """Indexes of as many images as the archives hold, committed as a run would."""
+    import dagster as dg
+
+    from imgassets.commit import Recipe
+    from imgassets.formats.index import Index, write_index
+    from imgassets.operations.graph import graph
+
+    found = graph()
+    asset = found.assets[dg.AssetKey(["ilsvrc2012", "tar_index"])]
+    for archive in (raw / "ilsvrc2012").iterdir():
+        found.resources["storage"].artifacts.checksums.remember(archive, "0" * 32)
+    builds = asset.builds(found.resources, {}, {})
+    for split, count in (("train", TRAIN), ("validation", VALIDATION)):
+        build, artifact = builds.build(split), asset.artifact(split)
+        recipe = Recipe(
+            asset.name, split, build.inputs, build.config, asset.io_manager.format, asset.code_version
+        )
+        index = Index(tar_table(split, count), {})
+        artifact.store.commit(artifact.location, recipe, lambda stage, index=index: write_index(index, stage))
+
+
+def tar_table(split: str, count: int) -> pa.Table:
+    """Rows as those of the release: names of its length, sizes of its mean, pixels around 500 × 400."""
+    import pyarrow as pa
+
+    from imgassets.classes import imagenet_classes
+    from imgassets.sources.tar_index import schema
+
+    rng = np.random.default_rng(0)
+    synsets = imagenet_classes().synsets
+    class_id = np.arange(count) * 1000 // count if split == "train" else rng.integers(0, 1000, count)
+    size = (rng.lognormal(11.4, 0.6, count)).astype(np.int64)
+    if split == "train":
+        names = [f"{synsets[k]}_{n}.JPEG" for n, k in enumerate(class_id.tolist())]
+    else:
+        names = [f"ILSVRC2012_val_{n + 1:08d}.JPEG" for n in range(count)]
+    digests = rng.bytes(16 * count).hex()
+    width, height = rng.integers(300, 700, count), rng.integers(200, 600, count)
+
+    def same(text: str) -> pa.DictionaryArray:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int16)), [text])
+
+    columns = {
+        "index": np.arange(count),
+        "synset": pa.DictionaryArray.from_arrays(pa.array(class_id.astype(np.int16)), list(synsets)),
+        "class_id": class_id.astype(np.int16),
+        "label": (class_id + 1).astype(np.int16),
+        "name": names,
+        "offset": np.cumsum(size + 1024),
+        "size": size,
+        "width": width.astype(np.int32),
+        "height": height.astype(np.int32),
+        "colour": same("rgb"),
+        "format": same("JPEG"),
+        "md5": [digests[at : at + 32] for at in range(0, 32 * count, 32)],
+        "xxh3_64": rng.integers(0, 2**64, count, np.uint64),
+        "warning": pa.nulls(count, pa.string()),
+        "problem": pa.nulls(count, pa.string()),
+    }
+    return pa.table([columns[name] for name in schema().names], schema=schema())
 
 
 def main() -> None:
