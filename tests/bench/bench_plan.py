@@ -128,9 +128,7 @@ def tar_indexes(raw: Path) -> None:
     builds = asset.builds(found.resources, {}, {})
     for split, count in (("train", TRAIN), ("validation", VALIDATION)):
         build, artifact = builds.build(split), asset.artifact(split)
-        recipe = Recipe(
-            asset.name, split, build.inputs, build.config, asset.io_manager.format, asset.code_version
-        )
+        recipe = Recipe(asset.name, split, build.inputs, build.config, asset.io_manager.format, asset.code_version)
         index = Index(tar_table(split, count), {})
         artifact.store.commit(artifact.location, recipe, lambda stage, index=index: write_index(index, stage))
 
