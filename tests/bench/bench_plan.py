@@ -29,8 +29,8 @@ TRAIN, VALIDATION = 1_281_167, 50_000
 ARCHIVES = {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}
 """Published sizes (image-net.org)."""
 VOLUMES = {"train": 47_149, "valid": 3_039}
-REPORT = "Trachea and both main bronchi are open. " * 30
-"""About as long as those of CT-RATE, whose mean is some 1,200 characters."""
+REPORT_WORDS = 170
+"""Reports of CT-RATE have some 1,200 characters."""
 VOLUME_BYTES = 250 << 20
 """Of a compressed volume: a guess that decides only what is read."""
 SELECTIONS = ("group:imagenet64", "group:ilsvrc2012", "+dmd2/embedding", "+dmd2/reconstructions", "ct_rate/shards")
@@ -97,13 +97,17 @@ def ct_index() -> None:
     from imgassets.sources.hub import RemoteFile
 
     asset = graph().assets[dg.AssetKey(["ct_rate", "volume_index"])]
+    rng = np.random.default_rng(0)
+    letters = rng.integers(ord("a"), ord("z") + 1, (4000, 6), np.uint8).tobytes().decode()
+    words = np.array([letters[at : at + 6] for at in range(0, len(letters), 6)])
     with dg.DagsterInstance.get() as instance:
         for split, count in VOLUMES.items():
             volumes = []
             for n in range(count):
                 key = f"{split}_{n // 2}_{'ab'[n % 2]}_1"
+                report = " ".join(rng.choice(words, REPORT_WORDS))
                 file = RemoteFile(f"dataset/{split}_fixed/{key}.nii.gz", VOLUME_BYTES, f"{n:064x}")
-                volumes.append(Volume(key, file, (0.75, 0.75, 1.5), (1.0, 0.0), (0, 1) * 9, REPORT, None, n // 128))
+                volumes.append(Volume(key, file, (0.75, 0.75, 1.5), (1.0, 0.0), (0, 1) * 9, report, None, n // 128))
             shards = -(-count // 128)
             facts = {"revision": "0" * 40, "shards": shards, "samples_per_shard": 128, "volumes_in_shards": count}
             index = Index(table_of(volumes, split), {}, facts)
@@ -174,6 +178,29 @@ def tar_table(split: str, count: int) -> pa.Table:
     return pa.table([columns[name] for name in schema().names], schema=schema())
 
 
+def show(selection: str, told: set[str]) -> None:
+    """Plan a selection in a process of its own and print what it foresees of assets that are not `told` yet."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    script = f"from imgassets.cli import main; main(['plan', {selection!r}, '--json'])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=CHECKOUT)
+    after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - started
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    document = json.loads(done.stdout)
+    for step in document["partitions"]:
+        found[step["asset"]].append(step)
+    for asset, steps in found.items():
+        if asset in told:
+            continue
+        told.add(asset)
+        read, write, seconds = (sum(step[n] or 0 for step in steps) for n in ("read", "write", "seconds"))
+        unknown = sum(step["write"] is None for step in steps)
+        size = f"{write / 1e9:11,.1f}" if not unknown else f"{'?':>11}"
+        sys.stdout.write(f"{asset:28}{len(steps):11}{read / 1e9:11,.1f}{size}{seconds / 3600:8.1f}\n")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    memory = (document["totals"]["memory"] or 0) / 1e9
+    sys.stdout.write(f"  {selection}: planned in {wall:.1f} s ({cpu:.1f} s of CPU); most memory {memory:.1f} GB\n")
+
+
 def main() -> None:
     """Print one table."""
     with tempfile.TemporaryDirectory() as name:
@@ -185,29 +212,12 @@ def main() -> None:
         raw_inputs(home / "raw")
         ct_index()
         sys.stdout.write(f"{'asset':28}{'partitions':>11}{'reads GB':>11}{'writes GB':>11}{'hours':>8}\n")
-        told = set()
+        told: set[str] = set()
         for selection in SELECTIONS:
-            before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-            script = f"from imgassets.cli import main; main(['plan', {selection!r}, '--json'])"
-            done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=CHECKOUT)
-            after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - started
-            found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            document = json.loads(done.stdout)
-            for step in document["partitions"]:
-                found[step["asset"]].append(step)
-            for asset, steps in found.items():
-                if asset in told:
-                    continue
-                told.add(asset)
-                read, write, seconds = (sum(step[n] or 0 for step in steps) for n in ("read", "write", "seconds"))
-                unknown = sum(step["write"] is None for step in steps)
-                size = f"{write / 1e9:11,.1f}" if not unknown else f"{'?':>11}"
-                sys.stdout.write(f"{asset:28}{len(steps):11}{read / 1e9:11,.1f}{size}{seconds / 3600:8.1f}\n")
-            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            memory = (document["totals"]["memory"] or 0) / 1e9
-            sys.stdout.write(
-                f"  {selection}: planned in {wall:.1f} s ({cpu:.1f} s of CPU); most memory {memory:.1f} GB\n"
-            )
+            show(selection, told)
+        tar_indexes(home / "raw")
+        sys.stdout.write("once ILSVRC2012 is indexed:\n")
+        show("group:ilsvrc2012", set())
 
 
 if __name__ == "__main__":
