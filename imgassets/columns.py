@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.errors import BadInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Kind = Literal["array", "file", "text"]
 Column = NDArray[Any] | Sequence[bytes]
@@ -83,6 +86,11 @@ def array_field(name: str, dtype: Any, shape: Sequence[int] = (), layout: str = 
 def rows_of(columns: Columns) -> int:
     """Number of rows of a block."""
     return len(next(iter(columns.values())))
+
+
+def numbers(column: pa.ChunkedArray[Any]) -> NDArray[Any]:
+    """A column of numbers without nulls as an array (rows,), around the same memory where it is in one piece."""
+    return np.from_dlpack(column.combine_chunks())  # not to_numpy, which imports pandas
 
 
 def as_bytes(field: Field, column: Column) -> NDArray[np.uint8]:

@@ -102,6 +102,7 @@ def git_sha1(data: bytes) -> str:
 class _Handler(BaseHTTPRequestHandler):
     server_hub: LoopbackHub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else every answer waits 40 ms for the client's acknowledgement
 
     def log_message(self, *arguments: Any) -> None:
         """Say nothing."""
@@ -121,7 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
         if found := re.fullmatch(rf"{base}(?:/revision/([^/]+))?", url.path):
             return self.revision(found[1] or "main")
         if found := re.fullmatch(rf"{base}/tree/([^/]+)/(.*)", url.path):
-            return self.tree(found[1], unquote(found[2]), int(parse_qs(url.query).get("cursor", ["0"])[0]))
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            recursive = query.get("recursive", "").lower() == "true"
+            return self.tree(found[1], unquote(found[2]), recursive, int(query.get("cursor", "0")))
         if found := re.fullmatch(rf"/datasets/{REPOSITORY}/resolve/([^/]+)/(.*)", url.path):
             return self.file(found[1], found[2])
         return self.error(404, "RepoNotFound", "Repository not found")
@@ -135,27 +138,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_json({"_id": "1", "id": REPOSITORY, "sha": self.server_hub.commit, "siblings": []})
         return None
 
-    def tree(self, revision: str, folder: str, cursor: int) -> None:
+    def tree(self, revision: str, folder: str, recursive: bool, cursor: int) -> None:
         hub = self.server_hub
         hub.requests[self.command, "tree"] += 1
         if self.broken("tree"):
             return None
-        if revision != hub.commit:
+        if revision not in ("main", hub.commit):
             return self.error(404, "RevisionNotFound", "Invalid rev id")
-        entries = [hub.entry(path) for path in sorted(hub.files) if path.startswith(folder + "/")]
+        inside = [path for path in sorted(hub.files) if path.startswith(folder + "/")]
+        entries = [hub.entry(path) for path in inside if recursive or "/" not in path[len(folder) + 1 :]]
         if not entries:
             return self.error(404, "EntryNotFound", "no such folder")
         more = {}
         if cursor + PAGE < len(entries):
-            at = f"{hub.url}/api/datasets/{REPOSITORY}/tree/{revision}/{folder}?recursive=True&cursor={cursor + PAGE}"
-            more = {"Link": f'<{at}>; rel="next"'}
+            at = f"{hub.url}/api/datasets/{REPOSITORY}/tree/{revision}/{folder}"
+            more = {"Link": f'<{at}?recursive={recursive}&cursor={cursor + PAGE}>; rel="next"'}
         self.send_json(entries[cursor : cursor + PAGE], more)
         return None
 
     def file(self, revision: str, path: str) -> None:
         hub = self.server_hub
         hub.requests[self.command, path] += 1
-        if revision != hub.commit:
+        if revision not in ("main", hub.commit):
             return self.error(404, "RevisionNotFound", "Invalid rev id")
         if path not in hub.files:
             return self.error(404, "EntryNotFound", "Entry not found")
@@ -175,13 +179,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "404":
             return self.error(404, "EntryNotFound", "Entry not found")
         start = 0
-        if found := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
-            start = int(found[1])
-            about["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        body = data[start:]
+        end = len(data)
+        if found := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start, end = int(found[1]), min(end, int(found[2] or end) + 1)
+            about["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
+        body = data[start:end]
         if fault == "corrupt":
             body = body[:-1] + bytes([body[-1] ^ 1])
-        self.send_response(206 if start else 200)
+        self.send_response(206 if found else 200)
         for name, value in (about | {"Content-Length": str(len(body))}).items():
             self.send_header(name, value)
         self.end_headers()

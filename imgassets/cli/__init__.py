@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -36,6 +37,8 @@ def main() -> None:
     SELECTION is Dagster's: 'imagenet64/arrays', '+imagenet64/csv_sample' with all it is made from, 'group:imagenet64',
     '*'. Exit codes: 0 all is well, 1 something failed or was found, 2 the command was not understood.
     """
+    # what is imported stays to the end: to look through it for garbage at every turn takes a tenth of a short command
+    gc.set_threshold(50_000)
     from imgassets.resources import dagster_home
 
     os.environ.setdefault("DAGSTER_HOME", str(dagster_home().absolute()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Manifest:
         """Total size of the files."""
         return sum(record.bytes for record in self.files)
 
-    @property
+    @cached_property
     def checksum(self) -> str:
         """XXH3-128 over names and checksums of all files: the artifact's identity as an input of others."""
         return xxhash.xxh3_128_hexdigest(_canonical([asdict(record) for record in self.files]))

@@ -131,24 +131,23 @@ def table_of(volumes: Iterable[Volume], split: str) -> pa.Table:
 
 def rows_of(table: pa.Table) -> list[Volume]:
     """The rows of a table made by `table_of`."""
-    volumes = []
-    for row in table.to_pylist():
-        spacing = (row["spacing_x"], row["spacing_y"], row["spacing_z"])
-        scale = (row["rescale_slope"], row["rescale_intercept"])
-        file = RemoteFile(row["path"], row["size"], row["sha256"], row["git_sha1"]) if row["path"] else None
-        volumes.append(
-            Volume(
-                row["key"],
-                file,
-                None if None in spacing else spacing,
-                None if None in scale else scale,
-                tuple(row["labels"]),
-                row["report"],
-                row["skip"],
-                row["shard"],
-            )
+    files = zip(*(table[name].to_pylist() for name in ("path", "size", "sha256", "git_sha1")), strict=True)
+    spacings = zip(*(table[name].to_pylist() for name in ("spacing_x", "spacing_y", "spacing_z")), strict=True)
+    scales = zip(*(table[name].to_pylist() for name in ("rescale_slope", "rescale_intercept")), strict=True)
+    others = (table[name].to_pylist() for name in ("key", "labels", "report", "skip", "shard"))
+    return [
+        Volume(
+            key,
+            RemoteFile(*file) if file[0] else None,
+            None if None in spacing else spacing,
+            None if None in scale else scale,
+            tuple(labels),
+            report,
+            skip,
+            shard,
         )
-    return volumes
+        for file, spacing, scale, key, labels, report, skip, shard in zip(files, spacings, scales, *others, strict=True)
+    ]
 
 
 def by_shard(volumes: Iterable[Volume]) -> dict[int, list[Volume]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from imgassets.columns import numbers
 from imgassets.commit.peek import UNREAD
 from imgassets.components.assets import RUN_SIZE, dataset_asset
 from imgassets.components.automation import Automation, automated
@@ -21,7 +22,7 @@ from imgassets.components.sample_rows import index_rows, record_rows
 from imgassets.components.store_assets import StoreFormat, StoreSettings
 from imgassets.errors import BadInput, Unforeseen
 from imgassets.formats import jpeg
-from imgassets.formats.imagenet_records import record_bytes
+from imgassets.formats.imagenet_records import RECORD_COLUMNS, record_bytes
 from imgassets.formats.index import Index, IndexReader
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate
 from imgassets.io.base import BuildConfig
@@ -227,56 +228,55 @@ def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
         source = dataset.source(storage)
 
         @cache
-        def ordered(split: str, seed: int | None) -> tuple[Any, NDArray[np.int64]]:
+        def index(split: str) -> IndexReader:
             reader: IndexReader = tar_index[split].open()
-            table = reader.table(SHARD_COLUMNS)
-            return table, sharding.shuffled(table.num_rows, seed)
+            return reader
+
+        @cache
+        def order(split: str, seed: int | None) -> NDArray[np.int64]:
+            return sharding.shuffled(tar_index[split].manifest.facts["rows"], seed)
 
         @cache
         def sizes(split: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            """Bytes of each record, and of each image, in order."""
-            table, order = ordered(split, seed if split == "train" else None)
-            records = record_bytes(table)[order]
-            return records, np.where(records > 0, table["size"].to_numpy()[order], 0)
+            """Bytes of the record and of the image of each row of the index."""
+            rows = index(split).table(RECORD_COLUMNS)
+            return record_bytes(rows), numbers(rows["size"])
 
-        def estimate(split: str, shard: int) -> Estimate:
+        def members(split: str, made: Mapping[str, Any]) -> NDArray[np.int64]:
+            """Rows of the index that belong to the shard of such a recipe, in its order."""
+            rows = order(split, made.get("seed"))
+            place = sharding.chunk(len(rows), made["shards"], made["shard"], made["spread"])
+            return rows[place.start : place.stop]
+
+        def estimate(split: str, made: Mapping[str, Any]) -> Estimate:
             try:
-                records, jpegs = sizes(split)
+                mine, (records, images) = members(split, made), sizes(split)
             except Unforeseen:  # but for headers and padding, an archive is its images
-                share = source.archive(split).stat().st_size // counts[split]
+                share = source.archive(split).stat().st_size // made["shards"]
                 return Estimate(share, read=share, memory=WORKING_SET)
-            place = sharding.chunk(len(records), counts[split], shard, dataset.spread)
-            mine = slice(place.start, place.stop)
-            rows = int(np.count_nonzero(records[mine]))
-            return Estimate(int(records[mine].sum()), rows, read=int(jpegs[mine].sum()), memory=WORKING_SET)
-
-        def images(split: str, shard: int) -> TarImages:
-            table, order = ordered(split, seed if split == "train" else None)
-            place = sharding.chunk(len(order), counts[split], shard, dataset.spread)
-            return TarImages(source.archive(split), table.take(order[place.start : place.stop]))
+            used = mine[records[mine] > 0]
+            return Estimate(int(records[used].sum()), len(used), read=int(images[used].sum()), memory=WORKING_SET)
 
         def build(key: str) -> Build:
             split = key.partition("-")[0]
-            shard = stems[split].index(key)
-            settings = {"shard": shard, "shards": counts[split], "spread": dataset.spread}
+            made = {"shard": stems[split].index(key), "shards": counts[split], "spread": dataset.spread}
+            made |= {"seed": seed} if split == "train" else {}
             return Build(
-                lambda: images(split, shard),
+                lambda: TarImages(source.archive(split), index(split).table(SHARD_COLUMNS).take(members(split, made))),
                 inputs=tar_index[split].as_input,
-                config=settings | ({"seed": seed} if split == "train" else {}),
-                estimate=lambda: estimate(split, shard),
+                config=made,
+                estimate=lambda: estimate(split, made),
             )
 
         def rows(artifact: Artifact) -> Rows:
             split, made = artifact.partition.partition("-")[0], artifact.manifest.recipe.config
 
-            def numbers() -> NDArray[np.int64]:
-                table, order = ordered(split, made.get("seed"))
-                place = sharding.chunk(len(order), made["shards"], made["shard"], made["spread"])
-                chosen = order[place.start : place.stop]
-                sound: NDArray[np.bool_] = table["problem"].take(chosen).is_null().to_numpy()
-                return chosen[sound]
+            def used() -> NDArray[np.int64]:
+                mine = members(split, made)
+                sound: NDArray[np.bool_] = index(split).table(["problem"])["problem"].take(mine).is_null().to_numpy()
+                return mine[sound]
 
-            return record_rows(artifact, f"{dataset.name}/{split}", numbers)
+            return record_rows(artifact, f"{dataset.name}/{split}", used)
 
         return Builds(build, force=config.force, rows=rows)
 

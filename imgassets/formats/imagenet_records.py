@@ -16,6 +16,10 @@ from imgassets.formats.tf_example import ImageExample, example_bytes
 if TYPE_CHECKING:
     import pyarrow as pa
 
+RECORD_COLUMNS = ["name", "synset", "label", "height", "width", "size", "problem"]
+"""What `record_bytes` reads of an index."""
+BLOCK_ROWS = 1 << 16
+"""As many rows at a time as leave the steps between in the processor's cache."""
 OVERHEAD = 1 << 9
 """Most bytes of a record beside the JPEG and its file name."""
 
@@ -57,21 +61,28 @@ def names_digest(names: Iterable[str]) -> str:
 
 
 def record_bytes(rows: pa.Table) -> NDArray[np.int64]:
-    """(rows,): bytes of each image's record, given `name`, `synset`, `label`, `width`, `height` and `size`.
+    """(rows,): bytes of each image's record, given `RECORD_COLUMNS`.
 
     An image that has to be converted to a JPEG is taken to keep its size; one with a `problem` has no record.
     """
+    blocks = [_record_bytes(block) for block in rows.to_batches(max_chunksize=BLOCK_ROWS)]
+    return np.concatenate([np.empty(0, np.int64), *blocks])
+
+
+def _record_bytes(rows: pa.RecordBatch) -> NDArray[np.int64]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    def numbers(column: Any) -> NDArray[np.int64]:
-        values: NDArray[np.int64] = pc.fill_null(column, 0).to_numpy().astype(np.int64)
-        return values
-
-    texts: list[Any] = [rows[name].cast(pa.string()) for name in ("name", "synset")]
-    values = [numbers(rows[name]) for name in ("label", "height", "width", "size")]
-    sizes = tfrecord.OVERHEAD + example_bytes(*(numbers(pc.binary_length(text)) for text in texts), *values)
-    return np.where(rows["problem"].is_null().to_numpy(), sizes, 0)
+    sound = rows["problem"].is_null()
+    good = rows.filter(sound)
+    texts: list[Any] = [good[name].cast(pa.string()) for name in ("name", "synset")]
+    columns: list[Any] = [*map(pc.binary_length, texts), *(good[name] for name in ("label", "height", "width", "size"))]
+    sizes = np.zeros(len(rows), np.int64)
+    # not to_numpy, which imports pandas
+    sizes[np.from_dlpack(sound.cast(pa.uint8())).astype(bool)] = tfrecord.OVERHEAD + example_bytes(
+        *(np.from_dlpack(column).astype(np.int64) for column in columns)
+    )
+    return sizes
 
 
 def write(sink: tfrecord.Sink, images: Iterable[SourceImage]) -> ShardFacts:

@@ -52,11 +52,23 @@ class IndexReader:
     path: Path
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
-        """The rows, all columns or some; checksums of the pages that are read are verified."""
+        """The rows, all columns or some, each read once; checksums of the pages that are read are verified."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         with _sound(self.path / TABLE) as path:
-            return pq.read_table(path, columns=columns, page_checksum_verification=True)
+            # not read_table, which imports pandas and reads partitions out of the folders' names
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                names = file.schema_arrow.names if columns is None else columns
+                found = file.read([name for name in names if name not in self._read])
+            self._read.update(zip(found.column_names, zip(found.schema, found.columns, strict=True), strict=True))
+            fields, arrays = zip(*(self._read[name] for name in names), strict=True)
+            return pa.Table.from_arrays(list(arrays), schema=pa.schema(fields))
+
+    @cached_property
+    def _read(self) -> dict[str, tuple[pa.Field[Any], pa.ChunkedArray[Any]]]:
+        """The columns that have been read, by name."""
+        return {}
 
     @property
     def schema(self) -> pa.Schema:
@@ -78,5 +90,5 @@ class IndexReader:
 def _sound(path: Path) -> Iterator[Path]:
     try:
         yield path
-    except (OSError, ValueError) as error:  # Arrow's errors are of these two kinds
+    except (OSError, ValueError, KeyError) as error:  # Arrow's errors are of these kinds
         raise StoreError(f"{path} cannot be read ({error}): materialize it again.") from error

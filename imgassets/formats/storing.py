@@ -25,8 +25,6 @@ SHARD_BYTES = 1 << 30
 """About the size of a shard where `images_per_file` is not given."""
 RECORDS, SHARD_RECORDS = 1000, 1300
 """Bytes of `store.json` beside its class names, and of what is recorded of each shard, there and on its own."""
-LOOKED_AT = 1000
-"""Samples whose sizes stand for all of them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class StorePlan:
 
     def shards(self, source: Source) -> list[range]:
         """Which samples belong to which shard."""
-        rows = self.images_per_file or max(1, SHARD_BYTES // _mean_bytes(source))
+        rows = self.images_per_file or max(1, SHARD_BYTES // source.mean_bytes)
         return [range(start, min(start + rows, len(source))) for start in range(0, len(source), rows)]
 
 
@@ -67,7 +65,7 @@ def estimate(source: Source, plan: StorePlan) -> int:
     shards = plan.shards(source)
     for rows in shards:
         mine = {name: values[rows.start : rows.stop] for name, values in sizes.items()}
-        blocks = len(_blocks(source, rows))
+        blocks = -(-len(rows) // _block_rows(source, len(rows)))
         total += format_of(plan.format).weigh(source.fields, len(rows), blocks, mine, options) + SHARD_RECORDS
     return total
 
@@ -78,7 +76,7 @@ def write_store(source: Source, stage: Stage, plan: StorePlan) -> Written:
     Raises:
         BadInput: a sample cannot be used (`on_error="fail"`), or none can.
     """
-    stage.need(_mean_bytes(source) * len(source))
+    stage.need(source.mean_bytes * len(source))
     shards = [write_shard(source, stage, plan, k) for k in range(len(plan.shards(source)))]
     return finish_store(source, stage, plan, shards)
 
@@ -156,10 +154,13 @@ def _write(
 
 
 def _blocks(source: Source, indices: Sequence[int]) -> list[Sequence[int]]:
-    most = min(BLOCK_ROWS, BLOCK_BYTES // _mean_bytes(source), max(FEWEST_ROWS, -(-len(indices) // BLOCKS)))
-    rows = max(1, most)
+    rows = _block_rows(source, len(indices))
     blocks = [indices[at : at + rows] for at in range(0, len(indices), rows)]
     return [range(b[0], b[-1] + 1) if b[-1] - b[0] == len(b) - 1 else b for b in blocks]
+
+
+def _block_rows(source: Source, rows: int) -> int:
+    return max(1, min(BLOCK_ROWS, BLOCK_BYTES // source.mean_bytes, max(FEWEST_ROWS, -(-rows // BLOCKS))))
 
 
 def _all_bad(source: Source, indices: Sequence[int], threads: int) -> dict[int, str]:
@@ -174,14 +175,6 @@ def _all_bad(source: Source, indices: Sequence[int], threads: int) -> dict[int, 
     for some in ordered(reasons, _blocks(source, indices), threads, threads + 1, source.start_thread):
         found |= some
     return found
-
-
-def _mean_bytes(source: Source) -> int:
-    count = len(source)
-    if count == 0:
-        raise BadInput("There are no samples to store: the source is empty.")
-    some = range(0, count, max(1, count // LOOKED_AT))
-    return max(1, sum(map(source.nbytes, some)) // len(some))
 
 
 def _names(stage: Stage, stem: str) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +229,7 @@ class Prospects:
         place = asset.key, partition
         if place not in self._artifacts:
             artifact = asset.artifact(partition)
+            artifact = replace(artifact, opener=cache(artifact.opener))  # what several look into is read once
             if asset.key in self._making:
                 prospect = self.of(asset, partition)
                 if prospect.verdict is Verdict.BUILD and not _same_again(prospect):

@@ -11,6 +11,7 @@ from imgassets.io.base import on_partition
 from imgassets.io.graph import Asset, run_tags
 from imgassets.io.prospects import Prospect, Prospects, Verdict
 from imgassets.operations.graph import definitions, graph
+from imgassets.operations.launcher import this_host
 
 
 @dataclass
@@ -67,7 +68,7 @@ def backfill(
                 instance=instance,
                 asset_selection=[asset.key],
                 partition_key=run[0] if len(run) == 1 else None,
-                tags=run_tags(run) if len(run) > 1 else None,
+                tags=this_host() | (run_tags(run) if len(run) > 1 else {}),
                 raise_on_error=False,
             )
             _collect(outcome, run, result, instance)

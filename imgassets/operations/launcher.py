@@ -6,18 +6,27 @@ failed, and has them tried again.
 """
 
 import os
+import socket
 import time
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
+from dagster._core.storage.runs import SqliteRunStorage
 
+HOST_TAG = "imgassets/host"
+"""Tag of a run that names the host of its process."""
 SLACK = 2.0
 """Seconds by which clocks of events and of processes may differ."""
 
 
 class LocalRunLauncher(DefaultRunLauncher):
-    """Runs as processes of this machine, as Dagster's default does. For homes that one machine uses."""
+    """Runs as processes of this machine, as Dagster's default does."""
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Also records where: hosts that share a database cannot see each other's processes."""
+        self._instance.add_run_tags(context.dagster_run.run_id, this_host())
+        super().launch_run(context)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -25,7 +34,9 @@ class LocalRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the process that the run's events name last is still the one that wrote them."""
+        """Whether the process that the run's events name last is still the one that wrote them, where we can see it."""
+        if not self._here(run):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
         entries = self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
         for entry in reversed(entries):
             event = entry.dagster_event
@@ -35,6 +46,16 @@ class LocalRunLauncher(DefaultRunLauncher):
                     return CheckRunHealthResult(WorkerStatus.RUNNING)
                 return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"its process {pid.value} is gone")
         return CheckRunHealthResult(WorkerStatus.RUNNING)  # it has just begun
+
+    def _here(self, run: dg.DagsterRun) -> bool:
+        if HOST_TAG not in run.tags:  # Dagster's own command line began it; SQLite's files are of one machine
+            return isinstance(self._instance.run_storage, SqliteRunStorage)
+        return this_host().items() <= run.tags.items()
+
+
+def this_host() -> dict[str, str]:
+    """The tag of a run whose process is on this host."""
+    return {HOST_TAG: socket.gethostname()}
 
 
 def lives(pid: int, seen: float) -> bool:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.columns import Columns, Field
+from imgassets.errors import BadInput
+
+LOOKED_AT = 1000
+"""Samples whose sizes stand for all of them."""
 
 
 class BadSamples(Exception):
@@ -61,6 +66,19 @@ class Source(ABC):
     def nbytes(self, index: int) -> int:
         """About how many bytes a sample takes in a store."""
         return sum(field.nbytes if not field.ragged else 1 << 16 for field in self.fields)
+
+    @cached_property
+    def mean_bytes(self) -> int:
+        """The mean of `nbytes`.
+
+        Raises:
+            BadInput: there are no samples.
+        """
+        count = len(self)
+        if count == 0:
+            raise BadInput("There are no samples to store: the source is empty.")
+        some = range(0, count, max(1, count // LOOKED_AT))
+        return max(1, sum(map(self.nbytes, some)) // len(some))
 
     def sizes(self) -> Mapping[str, NDArray[np.int64]]:
         """(samples,): bytes of each sample's value of the fields of variable size, by field; files are not read."""

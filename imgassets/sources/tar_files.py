@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets.columns import numbers
 from imgassets.sources.files import Files, Item
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class IndexItems(Sequence[Item]):
     def __init__(self, archive: Path, rows: pa.Table) -> None:
         self._archive = archive
         self._names, self._problems = rows["name"], rows["problem"]
-        self._class_ids, self._offsets, self.sizes = (rows[c].to_numpy() for c in ("class_id", "offset", "size"))
+        self._class_ids, self._offsets, self.sizes = (numbers(rows[c]) for c in ("class_id", "offset", "size"))
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -34,8 +35,7 @@ class IndexItems(Sequence[Item]):
         """Bytes of each name."""
         import pyarrow.compute as pc
 
-        lengths: NDArray[np.int64] = pc.binary_length(self._names).to_numpy().astype(np.int64)
-        return lengths
+        return numbers(pc.binary_length(self._names))
 
     @overload
     def __getitem__(self, i: int) -> Item: ...

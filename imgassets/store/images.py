@@ -236,7 +236,7 @@ class Store:
         sizes = [record.bytes for record in records]
         space: Bytes
         if self._remote:
-            space = Remote(self.path, [record.name for record in records], sizes)
+            space = Remote(RemoteFiles(self.path), [record.name for record in records], sizes)
         else:
             space = Mapped([Path(self.path) / record.name for record in records], sizes)
         return Reader(self.info, format_of(self.info.format), self._files(), space)

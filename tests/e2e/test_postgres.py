@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from imgassets.operations.launcher import HOST_TAG, LocalRunLauncher
 from imgassets.sample_data import imagenet64
 from tests.e2e.dagster_processes import CHECKOUT, environment_of
 
@@ -83,6 +84,8 @@ def test_records_runs_partitions_and_failures(url: str, tmp_path: Path, monkeypa
         made = instance.get_materialized_partitions(dg.AssetKey(["imagenet64", "npz_index"]))
         assert made == {f"train_data_batch_{number}" for number in range(1, 11)}
         assert len(instance.get_materialized_partitions(dg.AssetKey(["imagenet64", "arrays"]))) == 3
+        assert all(run.tags[HOST_TAG] == socket.gethostname() for run in instance.get_runs())
+        assert isinstance(instance.run_launcher, LocalRunLauncher)
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS}
     assert not list(home.rglob("*.db"))  # nothing is kept in SQLite beside it
     assert imgassets("status", "imagenet64/npz_index") == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.launcher import WorkerStatus
 
-from imgassets.operations.launcher import LocalRunLauncher, lives
+from imgassets.operations.launcher import HOST_TAG, LocalRunLauncher, lives, this_host
 from tests.operations.conftest import CHECKOUT
 
 
@@ -48,6 +48,10 @@ def test_health_of_a_run(tmp_path: Path) -> None:
         found = launcher.check_run_worker_health(run)
         assert found.status is WorkerStatus.NOT_FOUND
         assert str(child.pid) in str(found.msg)
+        away = run.with_tags({**run.tags, HOST_TAG: "elsewhere"})
+        assert launcher.check_run_worker_health(away).status is WorkerStatus.RUNNING  # out of sight
+        here = run.with_tags({**run.tags, **this_host()})
+        assert launcher.check_run_worker_health(here).status is WorkerStatus.NOT_FOUND
 
 
 def dg_engine_event(pid: int) -> object:

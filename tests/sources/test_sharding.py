@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,9 +41,17 @@ def test_order_is_pinned() -> None:
     assert shuffled(5, None).tolist() == [0, 1, 2, 3, 4]
 
 
-@given(n=st.integers(0, 500), seed=st.integers(0, 99))
-def test_a_shuffle_keeps_every_image(n: int, seed: int) -> None:
-    assert sorted(shuffled(n, seed).tolist()) == list(range(n))
+@given(n=st.integers(0, 500) | st.integers(16_000, 17_000) | st.integers(65_500, 65_600), seed=st.integers(-9, 2**70))
+def test_the_order_is_that_of_the_standard_library(n: int, seed: int) -> None:
+    order = list(range(n))
+    random.Random(seed).shuffle(order)
+    assert shuffled(n, seed).tolist() == order
+
+
+def test_the_order_of_the_full_release() -> None:
+    order = list(range(1_281_167))
+    random.Random(0).shuffle(order)
+    assert np.array_equal(shuffled(len(order), 0), order)
 
 
 def test_names() -> None:

@@ -10,6 +10,7 @@ import shutil
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,27 @@ from imgassets.sources.base import Source
 from imgassets.sources.folder import class_folder
 from imgassets.store import open_store
 from imgassets.store.items import collate
+from tests.hub import REPOSITORY, LoopbackHub
 from tests.store.making import arrays, commit, content, folder, make, sources, write
 
 KINDS = ("arrays", "float", "uint16", "one", "files", "resized", "dense", "dense files", "dense resized")
+
+
+@contextmanager
+def served(path: Path, protocol: str, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a store, where nothing of it is read from this machine's disk but for `file`."""
+    if protocol == "file":
+        yield f"file://{path}"
+    elif protocol == "memory":
+        fsspec.filesystem("memory").put(f"{path}/", path.as_posix(), recursive=True)
+        yield f"memory://{path}"
+    else:
+        files = {f"stores/one/{file.name}": file.read_bytes() for file in path.iterdir() if file.is_file()}
+        with LoopbackHub(files) as hub:
+            hub.install(monkeypatch, empty)
+            monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": hub.url})
+            folder = f"datasets/{REPOSITORY}"
+            yield f"hf://{folder}/stores/one" if protocol == "hf" else f"{hub.url}/{folder}/resolve/main/stores/one"
 
 
 class Fetch:
@@ -229,21 +248,41 @@ class StoreContract:
         for file in moved.iterdir():
             assert str(made["files"][1].parents[2]).encode() not in file.read_bytes()
 
-    @pytest.mark.parametrize("protocol", ["file", "memory"])
-    def test_remote(self, made: Mapping[str, tuple[Source, Path]], protocol: str) -> None:
+    @pytest.mark.parametrize("protocol", ["file", "memory", "hf", "http"])
+    def test_remote(
+        self,
+        made: Mapping[str, tuple[Source, Path]],
+        protocol: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         for kind in ("arrays", "files", "dense files"):
-            url = f"{protocol}://{made[kind][1]}"
-            if protocol == "memory":  # nothing of it is on this machine's disk
-                fsspec.filesystem("memory").put(f"{made[kind][1]}/", made[kind][1].as_posix(), recursive=True)
-            local, remote = open_store(made[kind][1]), open_store(url)
-            rows = [len(local) - 1, 3, 3, 0]
-            for a, b in zip(local.loader(5), remote.loader(5), strict=True):
-                assert all(torch.equal(x, y) for x, y in zip(a[0], b[0], strict=True))
-            assert all(torch.equal(x, y) for x, y in zip(local.batch(rows)[0], remote.batch(rows)[0], strict=True))
-            for k in (0, 5, len(local) - 1):
-                assert torch.equal(remote[k][0], local[k][0])
-                assert torch.equal(torch.as_tensor(remote[k][1]), torch.as_tensor(local[k][1]))
-            remote.verify()
+            path = made[kind][1]
+            with served(path, protocol, tmp_path, monkeypatch) as url:
+                local, remote = open_store(path), open_store(url)
+                rows = [len(local) - 1, 3, 3, 0]
+                for a, b in zip(local.loader(5), remote.loader(5), strict=True):
+                    assert all(torch.equal(x, y) for x, y in zip(a[0], b[0], strict=True))
+                assert all(torch.equal(x, y) for x, y in zip(local.batch(rows)[0], remote.batch(rows)[0], strict=True))
+                for k in (0, 5, len(local) - 1):
+                    assert torch.equal(remote[k][0], local[k][0])
+                    assert torch.equal(torch.as_tensor(remote[k][1]), torch.as_tensor(local[k][1]))
+                remote.verify()
+
+    @pytest.mark.parametrize("protocol", ["hf", "http"])
+    def test_remote_from_forked_workers(
+        self,
+        made: Mapping[str, tuple[Source, Path]],
+        protocol: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        path = made["arrays"][1]
+        with served(path, protocol, tmp_path, monkeypatch) as url:
+            local, remote = open_store(path), open_store(url)
+            assert torch.equal(remote[0][0], local[0][0])  # connections of this process, which no other may use
+            loader = DataLoader(remote, batch_size=4, num_workers=2, multiprocessing_context="fork")
+            assert torch.equal(torch.cat([images for images, _ in loader]), local.batch(range(len(local)))[0])
 
     def test_every_flipped_byte_is_found(self, tmp_path: Path) -> None:
         path = make(tmp_path, class_folder(folder(tmp_path / "folder", 2)), self.format, images_per_file=7)
