@@ -12,7 +12,6 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
-from dagster._core.storage.runs import SqliteRunStorage
 
 HOST_TAG = "imgassets/host"
 """Tag of a run that names the host of its process."""
@@ -49,6 +48,8 @@ class LocalRunLauncher(DefaultRunLauncher):
 
     def _here(self, run: dg.DagsterRun) -> bool:
         if HOST_TAG not in run.tags:  # Dagster's own command line began it; SQLite's files are of one machine
+            from dagster._core.storage.runs import SqliteRunStorage
+
             return isinstance(self._instance.run_storage, SqliteRunStorage)
         return this_host().items() <= run.tags.items()
 
