@@ -13,7 +13,10 @@ from imgassets.definitions import defs
 from imgassets.io.base import ArtifactIOManager
 from tests.definitions.snapshot import FOLDER, graph
 
-HEAVY = ("torch", "pyarrow", "h5py", "huggingface_hub", "webdataset", "numba", "llvmlite", "pandas", "PIL", "sqlalchemy")
+HEAVY = (
+    *("torch", "pyarrow", "h5py", "huggingface_hub", "webdataset"),
+    *("numba", "llvmlite", "pandas", "PIL", "sqlalchemy"),
+)
 LOADED = defs()
 ASSETS = sorted(LOADED.resolve_asset_graph().materializable_asset_keys)
 
