@@ -15,6 +15,7 @@ from pydantic import Field
 from imgassets.commit.peek import UNREAD
 from imgassets.components.assets import RUN_SIZE, dataset_asset
 from imgassets.components.automation import Automation, automated
+from imgassets.components.declarations import check_root, check_types
 from imgassets.components.ilsvrc_checks import ilsvrc_checks
 from imgassets.components.ilsvrc_stores import ilsvrc_stores
 from imgassets.components.sample_rows import index_rows, record_rows
@@ -102,6 +103,10 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
         bool, dg.Resolver.default(description="Refuse archives whose MD5 is not the expected one, instead of warning.")
     ] = False
     automation: Automation = "manual"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_root("root", self.root)
 
     @property
     def shard_counts(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from pydantic import Field
 from imgassets.classes import imagenet_classes
 from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.automation import Automation, automated
+from imgassets.components.declarations import check_root, check_types
 from imgassets.components.npz_checks import npz_checks
 from imgassets.components.npz_estimates import arrays_estimate, arrays_like, index_estimate, sample_estimate
 from imgassets.components.sample_rows import array_rows, csv_rows, index_rows
@@ -86,6 +87,8 @@ class NpzImages(dg.Component, dg.Resolvable):
         Raises:
             BadInput: names the attribute.
         """
+        check_types(self)
+        check_root("root", self.root)
         batches = self.train_batches
         if self.resolution not in RESOLUTIONS:
             raise BadInput(f"resolution is {self.resolution}: expected one of {', '.join(map(str, RESOLUTIONS))}.")
