@@ -20,7 +20,7 @@ from imgassets.components.activation_inputs import Input, NpzInput
 from imgassets.components.activation_run import GeneratedRun, InputRun, NetworkRun, Score
 from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.automation import Automation, automated
-from imgassets.components.declarations import check_types
+from imgassets.components.declarations import check_seed, check_types
 from imgassets.components.embedding import EmbeddingRun
 from imgassets.components.image_folder import ImageFolder
 from imgassets.components.npz_images import NpzImages
@@ -109,6 +109,8 @@ class Activations(dg.Component, dg.Resolvable):
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_seed("seed", self.seed)
+        check_seed("umap_seed", self.umap_seed)
 
     @property
     def extraction(self) -> Extraction:

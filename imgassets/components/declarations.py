@@ -45,6 +45,16 @@ def check_root(name: str, folder: str | None) -> None:
         )
 
 
+def check_seed(name: str, seed: int) -> None:
+    """Refuse what NumPy's generators cannot start from.
+
+    Raises:
+        BadInput: it is negative or has more than 32 bits; names the attribute.
+    """
+    if not 0 <= seed < 1 << 32:
+        raise BadInput(f"{name} is {seed}: expected a number from 0 to {(1 << 32) - 1}.")
+
+
 def refuse_mistakes(folder: Path) -> None:
     """Look at every `defs.yaml` below `folder`.
 

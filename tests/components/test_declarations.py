@@ -74,6 +74,7 @@ def test_no_yaml(tmp_path: Path) -> None:
         (ImageFolder, {"splits": {"train": "/x"}}, "train is '/x': expected a folder below"),
         (StoreSettings, {"images_per_file": "abc"}, "images_per_file is 'abc': .*integer"),
         (IlsvrcTars, {"verify_md5": "maybe"}, "verify_md5 is 'maybe': .*boolean"),
+        (NpzImages, {"seed": -1}, "seed is -1: expected"),
         (CtVolumes, {"samples_per_shard": 0}, "samples_per_shard is 0: expected 1 or more"),
         (CtVolumes, {"samples_per_shard": "x"}, "samples_per_shard is 'x': .*integer"),
         (CtVolumes, {"splits": []}, r"splits is \[\]: expected at least one"),
