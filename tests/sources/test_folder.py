@@ -129,6 +129,13 @@ def test_folders_that_are_refused(tmp_path: Path, names: list[str], message: str
         class_folder(tmp_path)
 
 
+@pytest.mark.parametrize("name", [b"gr\xf6sse/x.jpg", b"a/gr\xf6sse.jpg"])
+def test_names_in_another_encoding_are_refused(tmp_path: Path, name: bytes) -> None:
+    write(tmp_path / os.fsdecode(name), encoded(picture(0, 4, 4)))
+    with pytest.raises(BadInput, match=r"xf6sse.*not in UTF-8"):
+        class_folder(tmp_path)
+
+
 def test_an_empty_class_can_be_accepted_and_is_listed(tmp_path: Path) -> None:
     write(tmp_path / "b" / "x.jpg", encoded(picture(0, 4, 4)))
     (tmp_path / "a").mkdir()
