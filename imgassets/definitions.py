@@ -9,6 +9,7 @@ import dagster as dg
 for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category)
 
+from imgassets.components.declarations import refuse_mistakes  # noqa: E402
 from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager  # noqa: E402
 from imgassets.io.arrays import ArraysIOManager  # noqa: E402
 from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager  # noqa: E402
@@ -40,5 +41,6 @@ def defs() -> dg.Definitions:
         "tfrecords_io": TFRecordsIOManager(storage=storage),
         **{key: manager(storage=storage) for key, manager in STORE_IO_MANAGERS.items()},
     }
-    datasets = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")
+    refuse_mistakes(folder := Path(__file__).parent / "defs")
+    datasets = dg.load_from_defs_folder(path_within_project=folder)
     return dg.Definitions.merge(datasets, dg.Definitions(resources=resources, executor=dg.in_process_executor))

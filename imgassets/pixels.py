@@ -165,14 +165,29 @@ def decode_label(data: bytes | memoryview) -> NDArray[Any]:
     if extension(data) == "npy":
         try:
             array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(bytes(data)), allow_pickle=False)
-        except ValueError as error:
-            raise BadImage(f"not an array of numbers ({error})") from error
+        except Exception as error:  # numpy parses a Python literal here: a hostile one raises nearly anything
+            raise BadImage(f"not an array of numbers ({type(error).__name__}: {str(error)[:80]})") from error
     else:
         look(data)
         array = np.array(_pillow(data, ""))
     if array.dtype.kind not in "biu" or array.ndim not in {2, 3}:
         raise BadImage(f"labels are whole numbers for every pixel, this is {array.dtype} of shape {array.shape}")
     return array
+
+
+def look_label(data: bytes | memoryview) -> tuple[int, int]:
+    """(height, width) of a label file, of which no more is read than `look` does; an NPY file is read whole.
+
+    Raises:
+        BadImage: see `look` and `decode_label`.
+    """
+    if extension(data) == "npy":
+        height, width = decode_label(data).shape[:2]
+        return height, width
+    about = look(data)
+    if about.mode == "F":
+        raise BadImage("labels are whole numbers for every pixel, this is an image of fractions (mode F)")
+    return about.height, about.width
 
 
 def encode(array: NDArray[Any], mode: str = "") -> bytes:

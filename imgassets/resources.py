@@ -18,6 +18,8 @@ def dagster_home() -> Path:
         BadInput: neither exists.
     """
     if home := os.environ.get("DAGSTER_HOME"):
+        if not Path(home).is_dir():
+            raise BadInput(f"DAGSTER_HOME is {home}, which is no folder: create it, or name another one.")
         return Path(home)
     checkout = Path(__file__).parents[1] / "dagster_home"
     if checkout.is_dir():

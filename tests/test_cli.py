@@ -199,7 +199,11 @@ def test_missing_upstream_names_what_to_make_first(home: Home) -> None:
         (["backfill", "imagenet64/arrays", "--set", "csv_size_gb"], "is no NAME=VALUE"),
         (["backfill", "imagenet64/arrays", "--set", "csv_size_gb=1"], "No asset of 'imagenet64/arrays' has all"),
         (["backfill", "imagenet64/csv_sample", "--set", "csv_size=1"], "has all of the settings csv_size"),
-        (["backfill", "imagenet64/csv_sample", "--set", "csv_size_gb=big"], "csv_size_gb"),
+        (["backfill", "imagenet64/csv_sample", "--set", "csv_size_gb=big"], "csv_size_gb is 'big': Input should be"),
+        (["plan", "imagenet64/csv_sample", "--set", "seed=1.5"], "seed is 1.5: Input should be"),
+        (["backfill", "ilsvrc2012/tfrecords", "--set", "seed=-1"], "seed is -1: Input should be"),
+        (["backfill", "*", "--set", "force=maybe"], "force is 'maybe': Input should be"),
+        (["sample-data", "/proc/nowhere"], "/proc/nowhere: "),
         (["view", "imagenet64/nothing", "x"], "'imagenet64/nothing' selects nothing"),
         (["backfill", "imagenet64/arrays", "--partitions", "val_data../x"], "There is no partition '/x'"),
         (["view", "*", "x"], "expected one: name it"),
@@ -215,6 +219,22 @@ def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], says: str) 
     assert len(line) <= 520
     assert done.out == ""
     assert not (tmp_path / "store").exists()
+
+
+def test_a_home_that_is_none_or_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Home(tmp_path / "nowhere")("status", "group:imagenet64")
+    assert done.code == 1
+    assert (
+        done.err == f"Error: DAGSTER_HOME is {tmp_path}/nowhere, which is no folder: create it, or name another one.\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert Home(Path("."))("status", "group:imagenet64").code == 0
+
+
+def test_a_port_that_is_none(tmp_path: Path) -> None:
+    done = Home(tmp_path)("ui", "--port", "65536")
+    assert done.code == 2
+    assert "65536 is not in the range" in done.err
 
 
 def test_inspect_a_file(sample: Path) -> None:
@@ -249,6 +269,12 @@ def test_inspect_what_cannot_be_read(sample: Path, tmp_path: Path) -> None:
     )
     assert wrong.exit_code == 1
     assert "set resolution to 64" in wrong.output
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "manifest.json").write_text("{")
+    for form in ([], ["--json"]):
+        damaged = CliRunner().invoke(module.main, ["inspect", str(tmp_path / "shards"), *form])
+        assert damaged.exit_code == 1
+        assert "manifest.json is damaged" in damaged.output
     (tmp_path / "empty").mkdir()
     nothing = CliRunner().invoke(module.main, ["inspect", str(tmp_path / "empty")])
     assert nothing.exit_code == 1

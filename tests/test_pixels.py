@@ -149,3 +149,19 @@ def test_a_palette_label_is_its_indices() -> None:
 def test_no_labels() -> None:
     with pytest.raises(BadImage, match="whole numbers"):
         decode_label(encode(np.zeros((3, 3), np.float32)))
+
+
+def test_hostile_arrays_are_no_labels() -> None:
+    good = encode(np.zeros((3, 3), np.int64))
+    start, end = good.index(b"{"), good.index(b"\n")
+    headers = [
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000, 1000000)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (-3, 2)}",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (3, 3)}",
+        b"(" * 60,
+    ]
+    for header in headers:
+        with pytest.raises(BadImage, match="not an array"):
+            decode_label(good[:start] + header.ljust(end - start) + good[end:])
+    with pytest.raises(BadImage, match="not an array"):
+        decode_label(good[:-1])

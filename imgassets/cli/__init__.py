@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from imgassets.cli import care, look, make, serve
-from imgassets.errors import ImgassetsError
+from imgassets.errors import ImgassetsError, one_line
 
 
 class _Group(click.Group):
@@ -20,6 +20,10 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except ImgassetsError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:  # a folder that cannot be written, a disk that cannot be read
+            if error.filename is None:
+                raise
+            raise click.ClickException(one_line(f"{error.filename}: {error.strerror}.")) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,7 +45,7 @@ def main() -> None:
     gc.set_threshold(50_000)
     from imgassets.resources import dagster_home
 
-    os.environ.setdefault("DAGSTER_HOME", str(dagster_home().absolute()))
+    os.environ["DAGSTER_HOME"] = str(dagster_home().absolute())
 
 
 for _command in (*make.COMMANDS, *look.COMMANDS, *care.COMMANDS, *serve.COMMANDS):

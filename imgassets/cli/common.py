@@ -66,13 +66,15 @@ def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str) ->
     """The assets whose run configuration has all of these settings.
 
     Raises:
-        BadInput: there are settings, and no asset has them.
+        BadInput: there are settings, and no asset has them; one is of another type, or out of range.
     """
     from imgassets.operations.backfill import accepts
 
     found = [asset for asset in assets if accepts(asset, config)]
     if config and not found:
         raise BadInput(f"No asset of {selection!r} has all of the settings {', '.join(config)}.")
+    for asset in found if config else ():
+        asset.settings(config)
     return found
 
 

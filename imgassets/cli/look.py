@@ -77,7 +77,8 @@ def inspect(path: Path, resolution: int, as_json: bool) -> None:
     from imgassets.operations.inspect import describe, reports
 
     if (path / "manifest.json").is_file():
-        click.echo((path / "manifest.json").read_text(encoding="utf-8") if as_json else describe_split(path))
+        described = describe_split(path)
+        click.echo((path / "manifest.json").read_text(encoding="utf-8") if as_json else described)
         return
     found = list(reports(path, resolution))
     click.echo(json.dumps(found, indent=1) if as_json else "\n".join(describe(report) for report in found))

@@ -6,7 +6,7 @@ import click
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True, help="Port on 127.0.0.1.")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(0, 65535), help="Port on 127.0.0.1.")
 @click.option("--read-only", is_flag=True, help="Nothing can be started, changed or deleted; no daemon.")
 @click.option("--host", "hosts", multiple=True, help="Further host name to answer to, as a proxy sends it.")
 def ui(port: int, read_only: bool, hosts: tuple[str, ...]) -> None:

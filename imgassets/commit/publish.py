@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 RENAME_EXCHANGE = 2
 """`linux/fs.h`: swap two paths atomically."""
+RACES = 100
+"""Times that a folder may be removed by others before it is used: far more than writers do."""
 
 
 class Unfinished(StoreError):
@@ -55,7 +57,7 @@ def fsync_above(path: Path, root: Path) -> None:
 
 def make_folders(path: Path) -> None:
     """Create `path` and its missing parents durably, also while others remove parents that are empty."""
-    while True:
+    for left in range(RACES, -1, -1):
         try:
             path.mkdir()
             fsync_folder(path.parent)
@@ -64,7 +66,9 @@ def make_folders(path: Path) -> None:
                 return
             if _there(path):
                 raise
-        except FileNotFoundError:
+        except FileNotFoundError:  # for ever, where folders cannot be made at all, as in /proc
+            if not left:
+                raise
             make_folders(path.parent)
         else:
             return

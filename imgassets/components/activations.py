@@ -20,6 +20,7 @@ from imgassets.components.activation_inputs import Input, NpzInput
 from imgassets.components.activation_run import GeneratedRun, InputRun, NetworkRun, Score
 from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.automation import Automation, automated
+from imgassets.components.declarations import check_seed, check_types
 from imgassets.components.embedding import EmbeddingRun
 from imgassets.components.image_folder import ImageFolder
 from imgassets.components.npz_images import NpzImages
@@ -105,6 +106,11 @@ class Activations(dg.Component, dg.Resolvable):
     umap_min_dist: Annotated[float, Describe(description="UMAP's min_dist.")] = 0.1
     umap_seed: Annotated[int, Describe(description="UMAP's random_state.")] = 42
     automation: Automation = "manual"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_seed("seed", self.seed)
+        check_seed("umap_seed", self.umap_seed)
 
     @property
     def extraction(self) -> Extraction:

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from imgassets.commit import check_part
 from imgassets.io.artifacts import Builds
 
 OWNERS = ["team:imgassets"]
@@ -13,7 +14,14 @@ RUN_SIZE = 128
 
 
 def dataset_asset(dataset: str, name: str, **arguments: Any) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
-    """`dagster.asset` for `dataset/name`, in the group `dataset`; `arguments` add to the defaults or replace them."""
+    """`dagster.asset` for `dataset/name`, in the group `dataset`; `arguments` add to the defaults or replace them.
+
+    Raises:
+        BadInput: a partition has a name that cannot be a file's.
+    """
+    if isinstance(partitions := arguments.get("partitions_def"), dg.StaticPartitionsDefinition):
+        for key in partitions.get_partition_keys():
+            check_part(key)
     defaults = {
         "key_prefix": dataset,
         "group_name": dataset,

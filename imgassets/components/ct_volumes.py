@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +18,7 @@ from imgassets.components.ct_checks import ct_checks
 from imgassets.components.ct_estimates import manifest_estimate, shard_estimate
 from imgassets.components.ct_index import IndexSettings, by_shard, make_index, rows_of
 from imgassets.components.ct_samples import ShardSource, default_workers
+from imgassets.components.declarations import check_types
 from imgassets.components.sample_rows import ct_rows, volume_rows
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.ct_split import split_manifest
@@ -101,6 +103,20 @@ class CtVolumes(dg.Component, dg.Resolvable):
     ] = "header"
     spacing_source: Annotated[SpacingSource, _text("Whose spacing counts: `csv` (the table's) or `header`.")] = "csv"
     automation: Automation = "manual"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name, wrong, expected in (
+            ("splits", not self.splits, "at least one"),
+            ("samples_per_shard", self.samples_per_shard < 1, "1 or more ($IMGASSETS_CT_SAMPLES_PER_SHARD)"),
+            ("workers", self.workers is not None and self.workers < 1, "1 or more"),
+            ("shape", min(self.shape) < 1, "1 or more voxels along each axis"),
+            ("spacing", not all(0 < mm < math.inf for mm in self.spacing), "mm above 0"),
+            ("hu_clip", not -math.inf < self.hu_clip[0] < self.hu_clip[1] < math.inf, "[lowest, highest]"),
+            ("divisor", not 0 < self.divisor < math.inf, "a number above 0"),
+        ):
+            if wrong:
+                raise BadInput(f"{name} is {getattr(self, name)}: expected {expected}.")
 
     @property
     def recipe(self) -> Preprocessing:

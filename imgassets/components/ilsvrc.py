@@ -16,6 +16,7 @@ from imgassets.columns import numbers
 from imgassets.commit.peek import UNREAD
 from imgassets.components.assets import RUN_SIZE, dataset_asset
 from imgassets.components.automation import Automation, automated
+from imgassets.components.declarations import check_root, check_seed, check_types
 from imgassets.components.ilsvrc_checks import ilsvrc_checks
 from imgassets.components.ilsvrc_stores import ilsvrc_stores
 from imgassets.components.sample_rows import index_rows, record_rows
@@ -47,7 +48,7 @@ WORKING_SET, INDEX_MEMORY = 400 * 2**20, 900 * 2**20
 class ShardConfig(BuildConfig):
     """Run configuration of `tfrecords`; what is left out is as the dataset's YAML says."""
 
-    seed: int | None = Field(default=None, description="Seed of the order of the training images.")
+    seed: int | None = Field(default=None, ge=0, lt=1 << 32, description="Seed of the order of the training images.")
 
 
 @dataclass
@@ -103,6 +104,11 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
         bool, dg.Resolver.default(description="Refuse archives whose MD5 is not the expected one, instead of warning.")
     ] = False
     automation: Automation = "manual"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_root("root", self.root)
+        check_seed("seed", self.seed)
 
     @property
     def shard_counts(self) -> dict[str, int]:

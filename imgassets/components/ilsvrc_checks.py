@@ -63,6 +63,7 @@ def _images_decode(index: Artifact) -> Verdict:
     listed = [f"{item['name']} {item['reason']}" for item in [*damaged, *warnings, *strays]]
     numbers = {"images": report["images"], "damaged": len(damaged), "warnings": len(warnings), "strays": len(strays)}
     text = f"{len(damaged)} of {report['images']} images are damaged, {len(warnings)} decode with a complaint"
+    text += f", {len(strays)} other files are no images" if strays else ""
     return Verdict(not listed, numbers | ({"listed": listed[:100]} if listed else {}), text)
 
 

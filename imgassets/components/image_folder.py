@@ -9,6 +9,7 @@ import xxhash
 
 from imgassets.classes import imagenet_classes
 from imgassets.components.automation import Automation, automated
+from imgassets.components.declarations import check_root, check_types
 from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
 from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifacts
@@ -71,11 +72,12 @@ class ImageFolder(dg.Component, dg.Resolvable):
     automation: Automation = "manual"
 
     def __post_init__(self) -> None:
+        check_types(self)
+        for name, folder in {"root": self.root, "labels": self.labels, **(self.splits or {})}.items():
+            check_root(name, folder)
         if self.root is not None and self.splits is not None:
             raise ValueError(f"dataset {self.name}: give root or splits, not both")
-        if self.classes not in {"folders", "imagenet"}:
-            raise ValueError(f"dataset {self.name}: classes are folders or imagenet, not {self.classes!r}")
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+        if self.size is not None and min(self.size) < 1:
             raise ValueError(f"dataset {self.name}: size is [height, width] of at least 1 each, not {list(self.size)}")
         if self.mode not in MODES:
             raise ValueError(f"dataset {self.name}: mode is one of {', '.join(MODES)}, not {self.mode!r}")

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from imgassets.components.assets import dataset_asset
 from imgassets.components.checks import Verdict, artifact_check
+from imgassets.components.declarations import check_types
 from imgassets.components.sample_rows import store_rows
 from imgassets.errors import MissingUpstream, Unforeseen
 from imgassets.formats.storing import StorePlan, estimate
@@ -68,6 +69,7 @@ class StoreSettings(dg.Resolvable):
     ] = "fail"
 
     def __post_init__(self) -> None:
+        check_types(self)
         self.plan("memmap", 1)
 
     def plan(self, format_: str, threads: int) -> StorePlan:

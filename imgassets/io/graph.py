@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+from pydantic import ValidationError
 
+from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifact, Artifacts, Builds
 from imgassets.io.base import ArtifactIOManager
 
@@ -65,6 +67,21 @@ class Asset:
         """One partition, whether it exists or not."""
         return self.io_manager.artifact(self.key, partition)
 
+    def settings(self, config: Mapping[str, Any]) -> Any:
+        """Its run configuration.
+
+        Raises:
+            BadInput: a value is of another type, or out of range; names it.
+        """
+        function: Any = self.definition.op.compute_fn
+        kind = inspect.signature(function.decorated_fn).parameters["config"].annotation
+        try:
+            return kind(**config)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            name = ".".join(map(str, wrong["loc"]))
+            raise BadInput(f"{self.name}: {name} is {wrong['input']!r}: {wrong['msg']}.") from error
+
     def builds(
         self, resources: Mapping[str, Any], inputs: Mapping[str, Artifacts], config: Mapping[str, Any]
     ) -> Builds:
@@ -76,7 +93,7 @@ class Asset:
             if name == "context":
                 arguments[name] = SimpleNamespace(log=log)
             elif name == "config":
-                arguments[name] = parameter.annotation(**config)
+                arguments[name] = self.settings(config)
             elif name in inputs:
                 arguments[name] = inputs[name]
             elif parameter.kind is inspect.Parameter.VAR_KEYWORD:

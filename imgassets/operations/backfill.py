@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from imgassets.errors import BadInput
+from imgassets.errors import BadInput, one_line
 from imgassets.io.base import on_partition
 from imgassets.io.graph import Asset, run_tags
 from imgassets.io.prospects import Prospect, Prospects, Verdict
@@ -103,6 +103,14 @@ def _proven(prospect: Prospect) -> bool:
     return artifact.store.proven(artifact.location, prospect.recipe) is not None
 
 
+def _root(failure: Any) -> str:
+    """The error that all others of a step's failure came of; its own alone says what happened."""
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return one_line(error.message if error is not None else failure.error_display_string)
+
+
 def _collect(
     outcome: Outcome, run: Sequence[str], result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance
 ) -> None:
@@ -120,7 +128,7 @@ def _collect(
         if failure.user_failure_data
         for key, value in failure.user_failure_data.metadata.items()
     }
-    unexpected = failures[0].error_display_string.splitlines()[0] if failures else "the run ended early"
+    unexpected = _root(failures[0]) if failures else "the run ended early"
     for key in run:
         if key not in states:
             outcome.failed[key] = reasons.get(key, unexpected)

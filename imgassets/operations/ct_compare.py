@@ -142,7 +142,10 @@ def _sources(against: str, keys: set[str]) -> Iterator[tuple[str, str, bytes]]:
 def _tars(pattern: str) -> Sequence[str]:
     from webdataset.shardlists import expand_urls
 
-    found = [path for name in expand_urls(pattern) for path in sorted(glob.glob(name))]
+    try:
+        found = [path for name in expand_urls(pattern) for path in sorted(glob.glob(name))]
+    except ValueError:  # braces that do not fit
+        found = []
     if not found:
         raise BadInput(f"{pattern!r} is neither a folder nor a pattern that names tar files.")
     return found

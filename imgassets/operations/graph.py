@@ -15,6 +15,8 @@ __all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select", "s
 
 WRONG = re.compile(r"^`?(.+?)(?: at (\S+:\d+)`)?\n  (.+?) \[type=", re.MULTILINE)
 """What of pydantic's errors is for a person: attribute, file and line where Dagster has added them, reason."""
+DATASET = re.compile(r"^Error while (?:loading component|building definitions for) (.+?)\[\d+\]:")
+"""What Dagster's tree of components says of the one that fails: its folder."""
 
 
 @cache
@@ -36,7 +38,10 @@ def definitions() -> dg.Definitions:
 
 def _reason(error: BaseException) -> str:
     """What Dagster says of a dataset that does not load, without the tree and the traceback around it."""
+    place = ""
     while True:
+        if dataset := DATASET.match(str(error)):
+            place = f"defs/{dataset[1]}/defs.yaml: "
         found = WRONG.findall(str(error))
         if places := [place for _, place, _ in found if place]:
             # of a value that is no text Dagster also says that it is no template, `….str`
@@ -44,8 +49,10 @@ def _reason(error: BaseException) -> str:
             return f"{places[0]}: {name}: {what}"
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
             return f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}"
-        if not (cause := error.__cause__ or error.__context__):
-            return f"{error} (`dg check defs` shows where)"
+        cause = None if isinstance(error, BadInput) else error.__cause__ or error.__context__
+        if cause is None:
+            hint = "" if place or isinstance(error, BadInput) else " (`dg check defs` shows where)"
+            return f"{place}{error}{hint}"
         error = cause
 
 

@@ -15,10 +15,13 @@ from imgassets.operations.backfill import Outcome, accepts, backfill
 from imgassets.operations.graph import definitions, graph
 from imgassets.resources import Storage
 
+ALL = "*"
+"""What a check is said to be about that judges all partitions of an asset at once."""
+
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong with one partition."""
+    """Something that is wrong with one partition, or with all of them together."""
 
     asset: str
     partition: str
@@ -50,14 +53,14 @@ def verify(
     findings: list[Finding] = []
     partitions = nbytes = 0
     for asset, keys in wanted:
-        recorded = instance.get_materialized_partitions(asset.key)
+        recorded, before = instance.get_materialized_partitions(asset.key), partitions
         for key in keys:
             artifact = asset.artifact(key)
             try:
                 manifest = artifact.store.verify(artifact.location)
                 partitions, nbytes = partitions + 1, nbytes + manifest.total_bytes
                 if checks:
-                    findings += _failed_checks(asset, key)
+                    findings += _failed_checks(asset, key, instance)
             except MissingUpstream:
                 if key in recorded:
                     partitions += 1
@@ -66,7 +69,9 @@ def verify(
                 partitions += 1
                 findings.append(Finding(asset.name, key, "bytes", str(error)))
             observe(f"{asset.name}/{key}")
-    _note(findings, {(asset.name, key) for asset, keys in wanted for key in keys})
+        if checks and partitions > before:
+            findings += _failed_checks(asset, ALL, instance)
+    _note(findings, {(asset.name, key) for asset, keys in wanted for key in [*keys, ALL]})
     return Verified(partitions, nbytes, findings)
 
 
@@ -117,11 +122,23 @@ def _settings(asset: Asset, key: str) -> dict[str, Any]:
     return {name: value for name, value in config.items() if accepts(asset, {name: value})}
 
 
-def _failed_checks(asset: Asset, key: str) -> Iterator[Finding]:
+def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iterator[Finding]:
+    """What the checks of a partition find; with `ALL`, those of the whole asset."""
     for name, definition in _checks(asset.key).items():
+        partitioned = next(iter(definition.check_specs)).partitions_def is not None
+        if partitioned == (key == ALL):
+            continue
+        inputs = {}
+        for argument, read in definition.keys_by_input_name.items():
+            other = graph().assets[read]
+            inputs[argument] = Artifacts((key,) if partitioned else other.keys(instance), other.artifact)
         function: Any = definition.op.compute_fn
-        artifacts = Artifacts((key,), asset.artifact)
-        for result in function.decorated_fn(artifacts):
+        try:
+            results = function.decorated_fn(**inputs)
+        except ImgassetsError as error:
+            yield Finding(asset.name, key, name, str(error))
+            continue
+        for result in [results] if isinstance(results, dg.AssetCheckResult) else results:
             if not result.passed and result.severity is dg.AssetCheckSeverity.ERROR:
                 yield Finding(asset.name, key, name, result.description or "failed")
 

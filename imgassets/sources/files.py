@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.columns import Field, array_field
-from imgassets.pixels import BadImage, look
+from imgassets.pixels import About, BadImage, look, look_label
 from imgassets.sources.base import BadSamples, Samples, Source
 
 MAX_FILE = 1 << 30
@@ -115,8 +115,7 @@ class Files(Source):
                 notes.update(about.notes)
                 notes["mislabelled"] += about.kind != _kind(item.name)
                 if item.label_path is not None:
-                    labels.append(_read(item.label_path, 0, -1))
-                    look(labels[-1])
+                    labels.append(_read_label(item.label_path, about))
             except BadImage as error:
                 bad[index] = str(error)
         if bad:
@@ -183,6 +182,19 @@ def read_item(item: Item) -> bytes:
     if item.problem:
         raise BadImage(item.problem)
     return _read(item.path, item.offset, item.size)
+
+
+def _read_label(path: Path, about: About) -> bytes:
+    """A label file as it is, of the size of its image; of the upright image, where EXIF turns it on its side."""
+    sizes = [(about.height, about.width), (about.width, about.height)]
+    try:
+        data = _read(path, 0, -1)
+        found = look_label(data)
+    except BadImage as error:
+        raise BadImage(f"its label {path.name} cannot be used: {error}") from None
+    if found not in sizes[: 2 if about.orientation > 4 else 1]:
+        raise BadImage(f"its label is {found}, the image {sizes[0]} (height, width)")
+    return data
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:

@@ -27,12 +27,13 @@ def class_folder(
 
     Raises:
         BadInput: there is no such folder, no class or no image; a class is empty (unless `on_error="skip"`); two names
-            differ only by case or Unicode form.
+            differ only by case or Unicode form, or one is not in UTF-8.
     """
     root = _folder(root)
     names = sorted((e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")), key=natural_key)
     if not names:
         raise BadInput(f"{root} has no class folders: images belong into {root}/<class>/<image>.")
+    _refuse_other_encodings(root, names)
     _refuse_doubles(root, names)
     numbers = dict(class_to_idx) if class_to_idx is not None else {name: k for k, name in enumerate(names)}
     if unknown := [name for name in names if name not in numbers]:
@@ -124,6 +125,12 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _refuse_other_encodings(root: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if any(unicodedata.category(c) == "Cs" for c in name):  # how Python writes bytes that are no UTF-8
+            raise BadInput(f"{root} holds {name.encode(errors='surrogateescape')!r}, a name not in UTF-8: rename it.")
+
+
 def _refuse_doubles(root: Path, names: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
@@ -150,4 +157,5 @@ def _images(root: Path, below: str, extensions: frozenset[str] = EXTENSIONS) -> 
         for name in names:
             if not name.startswith(".") and name.rpartition(".")[2].lower() in extensions:
                 paths.append((Path(folder) / name).relative_to(root).as_posix())
+    _refuse_other_encodings(root, paths)
     yield from sorted(paths, key=natural_key)

@@ -251,9 +251,12 @@ class Store:
         return digest.hexdigest()
 
     def _rows(self, indices: Sequence[int] | Index) -> Index:
-        rows = np.asarray(indices, dtype=np.int64)
+        rows = np.asarray(indices)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):  # a mask or 1.5 would be taken for other rows
+            raise TypeError(f"rows are asked for by whole numbers, or a list of them, not by {indices!r:.100}")
         if rows.size and (rows.min() < -self._length or rows.max() >= self._length):
             raise IndexError(f"index {rows.min()}..{rows.max()} is out of range for {self._length} rows")
+        rows = rows.astype(np.int64, copy=False)
         return np.where(rows < 0, rows + self._length, rows) if rows.size and rows.min() < 0 else rows
 
     def _fetch_labels(self, rows: Index) -> Any:

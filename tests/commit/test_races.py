@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from imgassets.commit import Location, Recipe, Stage, Store, Written
+from imgassets.commit.publish import make_folders
 from imgassets.errors import BadInput, StoreError
 from tests.commit import victim
 from tests.commit.invariants import VERSION, tree
@@ -205,3 +206,8 @@ def test_a_link_to_the_store_leads_to_the_same_lock(scratch: Path) -> None:
     linked = Store(scratch / "link", scratch / "state")
     with owner(scratch, "folder", lambda stage: None), pytest.raises(StoreError, match="is being written by"):
         linked.commit(victim.location_in(linked, "folder"), victim.recipe("folder", 1), lambda stage: Written())
+
+
+def test_where_no_folder_can_be_made_nobody_tries_for_ever() -> None:
+    with pytest.raises(FileNotFoundError):
+        make_folders(Path("/proc/nowhere/deep/down"))

@@ -167,9 +167,7 @@ def test_a_missing_folder(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     assert "folders/some is no folder" in result.failure
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"root": "a", "splits": {"x": "b"}}, {"size": (0, 3)}, {"classes": "x"}, {"mode": "RGBX"}]
-)
+@pytest.mark.parametrize("wrong", [{"root": "a", "splits": {"x": "b"}}, {"size": (0, 3)}, {"mode": "RGBX"}])
 def test_contradictions(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="dataset x"):
         ImageFolder(name="x", **wrong)

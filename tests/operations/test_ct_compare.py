@@ -92,8 +92,9 @@ def test_tells_what_differs_and_what_is_missing(made: Path) -> None:
 
 
 def test_refuses_what_names_nothing_or_other_preprocessing(made: Path) -> None:
-    with pytest.raises(BadInput, match="neither a folder nor a pattern"):
-        list(compare(made / "split", "/no/such/*.tar", 1))
+    for pattern in ("/no/such/*.tar", "shard-{000000..000003"):
+        with pytest.raises(BadInput, match="neither a folder nor a pattern"):
+            list(compare(made / "split", pattern, 1))
     manifest: dict[str, Any] = json.loads((made / "split/manifest.json").read_text())
     manifest["preprocessing"]["interpolation"] = "cubic"
     (made / "split/manifest.json").write_text(json.dumps(manifest))

@@ -54,7 +54,8 @@ def test_a_sound_one_loads(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[memmap]", "[memap]", r"defs.yaml:4: .*'memmap', 'hdf5', 'parquet', 'ipc' or 'tar'"),
         ("attributes:", "atributes:", r"defs.yaml:2: atributes: Extra inputs"),
         ("ImageFolder", "ImageFoldr", r"has no attribute `ImageFoldr`"),
-        ("[224, 224]", "[224, 0]", r"dataset caltech256: size is"),
+        ("[224, 224]", "[224, 0]", r"defs.yaml: dataset caltech256: size is"),
+        ("caltech256", "../up", r"defs.yaml: .*not a valid"),
     ],
 )
 def test_a_wrong_one_is_one_sentence_with_its_place(

@@ -78,3 +78,12 @@ def test_an_unknown_selection_is_one_line(home: Home) -> None:
     result = home.run("status", "imagenet64/nothing", code=1)
     assert result.output.startswith("Error: 'imagenet64/nothing' selects nothing")
     home.run("backfill", code=2)
+
+
+def test_an_error_that_is_none_of_ours_is_told_by_its_cause(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a mistake of ours")
+
+    monkeypatch.setattr("imgassets.components.npz_images._index", broken)
+    (outcome,) = home.json("backfill", "imagenet64/npz_index", "--partitions", "val_data", code=1)
+    assert outcome["failed"] == {"val_data": "ValueError: a mistake of ours"}

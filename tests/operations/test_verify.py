@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imgassets.operations.gc import reachable
-from tests.operations.conftest import Home
+from tests.operations.conftest import Home, clear, enter
 
 
 def flip(path: Path) -> None:
@@ -72,6 +74,24 @@ def test_verify_runs_the_checks(made: Home) -> None:
     manifest.write_text(json.dumps(document))
     (finding,) = made.json("verify", "imagenet64/arrays", code=1)["findings"]
     assert (finding["partition"], finding["kind"]) == ("val_data", "labels_in_range")
+
+
+def test_a_check_of_all_partitions_is_run_once(sampled: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sampled.json("verify", "ilsvrc2012/tfrecords")["findings"] == []
+    home = Home(tmp_path / "home")
+    shutil.copytree(sampled.path, home.path, symlinks=True)
+    enter(home, monkeypatch)
+    manifest = home.path / "store" / "ilsvrc2012" / "tfrecords" / ".imgassets" / "train-00002-of-00007.json"
+    document = json.loads(manifest.read_text())
+    document["facts"]["names"] = "0" * 32
+    manifest.write_text(json.dumps(document))
+    found = home.json("verify", "ilsvrc2012/tfrecords", code=1)["findings"]
+    assert [(one["partition"], one["kind"]) for one in found] == [
+        ("train-00002-of-00007", "records_sound"),
+        ("*", "every_image_once"),
+    ]
+    assert "train-00002-of-00007" in found[1]["problem"]
+    clear()
 
 
 def test_gc_removes_what_nobody_declares(made: Home) -> None:

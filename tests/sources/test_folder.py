@@ -129,6 +129,13 @@ def test_folders_that_are_refused(tmp_path: Path, names: list[str], message: str
         class_folder(tmp_path)
 
 
+@pytest.mark.parametrize("name", [b"gr\xf6sse/x.jpg", b"a/gr\xf6sse.jpg"])
+def test_names_in_another_encoding_are_refused(tmp_path: Path, name: bytes) -> None:
+    write(tmp_path / os.fsdecode(name), encoded(picture(0, 4, 4)))
+    with pytest.raises(BadInput, match=r"xf6sse.*not in UTF-8"):
+        class_folder(tmp_path)
+
+
 def test_an_empty_class_can_be_accepted_and_is_listed(tmp_path: Path) -> None:
     write(tmp_path / "b" / "x.jpg", encoded(picture(0, 4, 4)))
     (tmp_path / "a").mkdir()
@@ -156,14 +163,37 @@ def test_label_images(tmp_path: Path) -> None:
         label_folder(images, labels)
 
 
+def test_label_arrays(tmp_path: Path) -> None:
+    images, labels = dense(tmp_path, 3)
+    shape = decode((images / "00.png").read_bytes()).shape[:2]
+    for name, array in (
+        ("00", np.full(shape, 70_000, np.int32)),
+        ("01", np.zeros(shape)),
+        ("02", np.zeros((3, 3), "u2")),
+    ):
+        (labels / f"{name}.png").unlink()
+        np.save(labels / f"{name}.npy", array)
+    source = label_folder(images, labels)
+    found = reasons(source)
+    assert set(found) == {"01.png", "02.png"}
+    assert "label 01.npy cannot be used: labels are whole numbers" in found["01.png"]
+    assert "label is (3, 3), the image" in found["02.png"]
+    assert source.read([0]).columns["label"] == [(labels / "00.npy").read_bytes()]
+    resized = Resized(source, (6, 8)).read([0]).columns["label"]
+    np.testing.assert_array_equal(resized, np.full((1, 6, 8), 70_000, np.int32))
+
+
 def test_label_shapes_must_fit(tmp_path: Path) -> None:
     images, labels = dense(tmp_path, 4)
     write(labels / "01.png", encoded(Image.new("L", (3, 3)), "PNG"))
     write(labels / "02.png", encoded(picture(0, 14, 15), "PNG"))
     deep = Image.fromarray(np.full((15, 14), 999, np.uint16))
     write(labels / "03.png", encoded(deep, "PNG"))
+    source = label_folder(images, labels)
+    assert reasons(source) == {"01.png": "its label is (3, 3), the image (13, 16) (height, width)"}
+    (labels / "01.png").unlink()
+    (images / "01.png").unlink()
     found = reasons(Resized(label_folder(images, labels), (6, 8)))
-    assert "(3, 3)" in found["01.png"]
     assert "(14, 15, 3)" in found["02.png"]
     assert "999" in found["03.png"]
 

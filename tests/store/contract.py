@@ -179,6 +179,21 @@ class StoreContract:
             with pytest.raises(IndexError):
                 store.batch([0, index])
 
+    @pytest.mark.parametrize("index", [1.5, "1", None, True, [0, 1], slice(2), np.array([1, 2])])
+    def test_what_is_no_index_is_refused(self, made: Mapping[str, tuple[Source, Path]], index: Any) -> None:
+        store = open_store(made["arrays"][1])
+        with pytest.raises(TypeError, match="whole numbers"):
+            store[index]
+
+    def test_a_mask_is_not_taken_for_rows(self, made: Mapping[str, tuple[Source, Path]]) -> None:
+        store = open_store(made["arrays"][1])
+        for mask in ([False] * 46 + [True], np.ones(47, bool), np.array([1.5]), slice(3)):
+            with pytest.raises(TypeError, match="whole numbers"):
+                store.batch(mask)
+        assert len(store.batch(np.array([]))[0]) == 0
+        for few in ([3, 46], np.array([3, 46], np.uint8), torch.tensor([3, -1])):
+            assert torch.equal(store.batch(few)[1], torch.tensor([store[3][1], store[46][1]]))
+
     def test_default_collate(self, made: Mapping[str, tuple[Source, Path]]) -> None:
         store = open_store(made["arrays"][1])
         batches = list(DataLoader(store, batch_size=10))

@@ -1,0 +1,101 @@
+"""Mistakes in a YAML file that Dagster passes over: each is one sentence with its place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from imgassets.components import CtVolumes, IlsvrcTars, ImageFolder, NpzImages
+from imgassets.components.assets import dataset_asset
+from imgassets.components.declarations import refuse_mistakes
+from imgassets.components.store_assets import StoreSettings
+from imgassets.errors import BadInput
+
+SOUND = "type: imgassets.components.ImageFolder\nattributes:\n  name: a\n  settings: {on_error: skip}\n"
+
+
+def look(folder: Path, text: str, encoding: str = "utf-8") -> None:
+    (folder / "some").mkdir()
+    (folder / "some" / "defs.yaml").write_text(text, encoding=encoding)
+    refuse_mistakes(folder)
+
+
+def test_sound_files(tmp_path: Path) -> None:
+    look(tmp_path, f"# größe\n{SOUND}---\n{SOUND.replace('name: a', 'name: b')}")
+    look(tmp_path / "some", "type: somebodys.own.Component\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{SOUND}  name: b\n", r"defs\.yaml:5: name is given twice, first in line 3"),
+        (SOUND.replace("skip}", "skip, on_error: fail}"), r"defs\.yaml:4: on_error is given twice"),
+        (f"{SOUND}  stores:\n  - a: 1\n    a: 2\n", r"defs\.yaml:7: a is given twice"),
+        (
+            SOUND.replace("Folder", "Foldr"),
+            r"defs\.yaml:1: there is no imgassets\.components\.ImageFoldr: .*, NpzImages",
+        ),
+        ("", r"defs\.yaml:1: the file is empty"),
+        ("# nothing yet\n", r"defs\.yaml:1: the file is empty"),
+        ("\n- a\n", r"defs\.yaml:2: expected `type` and `attributes`"),
+        ("name: a\0b", r"defs\.yaml is no YAML in UTF-8: .*#x0000"),
+    ],
+)
+def test_mistakes(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        look(tmp_path, text)
+
+
+def test_another_encoding(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"defs\.yaml is no YAML in UTF-8"):
+        look(tmp_path, "name: größe", "latin-1")
+
+
+def test_no_yaml(tmp_path: Path) -> None:
+    with pytest.raises(yaml.MarkedYAMLError, match=r"some/defs\.yaml.*, line 4"):
+        look(tmp_path, SOUND.replace("}", ""))
+
+
+@pytest.mark.parametrize(
+    ("component", "attributes", "told"),
+    [
+        (NpzImages, {"seed": "abc"}, "seed is 'abc': .*integer"),
+        (NpzImages, {"val": "maybe"}, "val is 'maybe': .*boolean"),
+        (NpzImages, {"root": "/data"}, r"root is '/data': expected a folder below \$IMGASSETS_RAW"),
+        (ImageFolder, {"upright": "perhaps"}, "upright is 'perhaps': .*boolean"),
+        (ImageFolder, {"classes": "x"}, "classes is 'x': .*'folders' or 'imagenet'"),
+        (ImageFolder, {"size": "big"}, "size is 'big': .*tuple"),
+        (ImageFolder, {"labels": "../up"}, r"labels is '\.\./up': expected a folder below"),
+        (ImageFolder, {"splits": {"train": "/x"}}, "train is '/x': expected a folder below"),
+        (StoreSettings, {"images_per_file": "abc"}, "images_per_file is 'abc': .*integer"),
+        (IlsvrcTars, {"verify_md5": "maybe"}, "verify_md5 is 'maybe': .*boolean"),
+        (NpzImages, {"seed": -1}, "seed is -1: expected"),
+        (CtVolumes, {"samples_per_shard": 0}, "samples_per_shard is 0: expected 1 or more"),
+        (CtVolumes, {"samples_per_shard": "x"}, "samples_per_shard is 'x': .*integer"),
+        (CtVolumes, {"splits": []}, r"splits is \[\]: expected at least one"),
+        (CtVolumes, {"workers": 0}, "workers is 0"),
+        (CtVolumes, {"shape": (480, 480, 0)}, "shape is .*voxels"),
+        (CtVolumes, {"spacing": (0.75, 0.75, 0)}, "spacing is .*mm above 0"),
+        (CtVolumes, {"hu_clip": (1000, -1000)}, "hu_clip is .*lowest"),
+        (CtVolumes, {"divisor": float("nan")}, "divisor is nan"),
+    ],
+)
+def test_values_of_another_type_or_of_no_meaning(component: Any, attributes: dict[str, Any], told: str) -> None:
+    needed = {} if component is StoreSettings else {"name": "some"}
+    needed |= {"repository": "owner/name"} if component is CtVolumes else {}
+    with pytest.raises(BadInput, match=told):
+        component(**needed, **attributes)
+
+
+def test_numbers_given_as_text_are_numbers() -> None:
+    assert CtVolumes("some", "owner/name", samples_per_shard="4").samples_per_shard == 4  # type: ignore[arg-type]
+
+
+def test_a_split_that_no_folder_can_be_called() -> None:
+    with pytest.raises(BadInput, match=re.escape("'a/b' cannot name a partition")):
+        dataset_asset("some", "arrays", partitions_def=dg.StaticPartitionsDefinition(["good", "a/b"]))
