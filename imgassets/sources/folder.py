@@ -23,14 +23,17 @@ def class_folder(
     """The images below the class folders of `root`: classes in natural order, then paths in natural order.
 
     A class is a folder directly below `root`; deeper folders belong to it. Its number is its rank, or what
-    `class_to_idx` says. Hidden files and files with other extensions are no images.
+    `class_to_idx` says. Hidden files and files with other extensions are no images; images beside the class folders
+    belong to none, and are listed in the source's `about`.
 
     Raises:
         BadInput: there is no such folder, no class or no image; a class is empty (unless `on_error="skip"`); two names
             differ only by case or Unicode form, or one is not in UTF-8.
     """
     root = _folder(root)
-    names = sorted((e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")), key=natural_key)
+    entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
+    names = sorted((entry.name for entry in entries if entry.is_dir()), key=natural_key)
+    loose = sorted(entry.name for entry in entries if entry.is_file() and _extension(entry.name) in EXTENSIONS)
     if not names:
         raise BadInput(f"{root} has no class folders: images belong into {root}/<class>/<image>.")
     _refuse_other_encodings(root, names)
@@ -51,7 +54,8 @@ def class_folder(
         raise BadInput(f"{root}/{empty[0]} holds no image: remove the folder, or set on_error: skip.")
     if not paths:
         raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}) in its {len(names)} class folders.")
-    about: dict[str, Any] = {"kind": "class_folder", "mode": mode} | ({"empty_classes": empty} if empty else {})
+    left_out = {"empty_classes": empty, "without_class": loose}
+    about: dict[str, Any] = {"kind": "class_folder", "mode": mode} | {what: of for what, of in left_out.items() if of}
     return Files(_Listing(root, paths, labels), numbers, mode=mode, about=about)
 
 
@@ -119,6 +123,10 @@ def _files(item: Item) -> Iterator[tuple[str, Path]]:
         yield f"{item.name} label", item.label_path
 
 
+def _extension(name: str) -> str:
+    return name.rpartition(".")[2].lower()
+
+
 def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise BadInput(f"{path} is no folder: put the images there, or correct the path.")
@@ -155,7 +163,7 @@ def _images(root: Path, below: str, extensions: frozenset[str] = EXTENSIONS) -> 
         seen.add((stat.st_dev, stat.st_ino))
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
         for name in names:
-            if not name.startswith(".") and name.rpartition(".")[2].lower() in extensions:
+            if not name.startswith(".") and _extension(name) in extensions:
                 paths.append((Path(folder) / name).relative_to(root).as_posix())
     _refuse_other_encodings(root, paths)
     yield from sorted(paths, key=natural_key)

@@ -144,6 +144,15 @@ def test_an_empty_class_can_be_accepted_and_is_listed(tmp_path: Path) -> None:
     assert source.about["empty_classes"] == ["a"]
 
 
+def test_images_of_no_class_are_listed(tmp_path: Path) -> None:
+    for name in ("a/x.jpg", "stray.JPG", ".hidden.jpg"):
+        write(tmp_path / name, encoded(picture(0, 4, 4)))
+    write(tmp_path / "README.txt", b"about")
+    source = class_folder(tmp_path)
+    assert len(source) == 1
+    assert source.about["without_class"] == ["stray.JPG"]
+
+
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is no folder"):
         class_folder(tmp_path / "nothing")
