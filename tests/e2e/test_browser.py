@@ -69,7 +69,8 @@ class Browser:
         dialog.get_by_text("Select a partition or create one").click()
         self.page.get_by_placeholder("Filter partitions").fill(partition)
         self.page.get_by_text("Select all (1)").click()
-        dialog.get_by_text("Partition selection").click()  # closes the list, and folds the section
+        self.page.keyboard.press("Escape")  # closes the list, which covers what is beside it
+        self.page.get_by_placeholder("Filter partitions").wait_for(state="hidden")
         dialog.get_by_role("button", name="Launch").click()
 
 
