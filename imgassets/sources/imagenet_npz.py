@@ -206,7 +206,7 @@ def open_batch(
     names = {f"{key}.npy": key for key in ("data", "labels", "mean")}
     for name in ("data.npy", "labels.npy"):
         if name not in npz.entries:
-            raise BadInput(f"{npz.path}: has no member {name}; expected data.npy, labels.npy and maybe mean.npy")
+            raise BadInput(f"{npz.path} has no member {name}; expected data.npy, labels.npy and maybe mean.npy")
     members = {key: npz.npy(name) for name, key in names.items() if name in npz.entries}
     rows = _check_data(npz.path, members["data"], resolution)
     _check_labels(npz.path, members["labels"], rows)
@@ -242,7 +242,7 @@ def _check_labels(path: Path, labels: Member, rows: int) -> None:
     if len(labels.shape) != 1:
         raise BadInput(f"{found}; expected one dimension, ({rows},)")
     if labels.shape != (rows,):
-        raise BadInput(f"{path}: has {rows:,} rows of data but {labels.shape[0]:,} labels; expected one label a row")
+        raise BadInput(f"{path} has {rows:,} rows of data but {labels.shape[0]:,} labels; expected one label a row")
 
 
 def _check_mean(path: Path, mean: Member, width: int) -> None:

@@ -58,7 +58,7 @@ class NpzFile:
         """A file descriptor for `os.pread`; BadInput if the file is no longer the one whose headers were checked."""
         with _opened(self.path) as (fd, identity):
             if identity != self.identity:
-                raise BadInput(f"{self.path}: changed while it was being read; run again when nothing writes to it")
+                raise BadInput(f"{self.path} changed while it was being read; run again when nothing writes to it")
             yield fd
 
     def npy(self, name: str) -> Member:
@@ -102,7 +102,7 @@ def read_at(path: Path, fd: int, offset: int, out: memoryview) -> None:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
     if got < len(out):
-        raise BadInput(f"{path}: ends at byte {offset:,}, before its content does; copy or download it again")
+        raise BadInput(f"{path} ends at byte {offset:,}, before its content does; copy or download it again")
 
 
 class Stream:
@@ -200,7 +200,7 @@ def _opened(path: Path) -> Iterator[tuple[int, tuple[int, ...]]]:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise BadInput(f"{path}: is {kind}; expected an NPZ file")
+            raise BadInput(f"{path} is {kind}; expected an NPZ file")
         yield fd, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     finally:
         os.close(fd)

@@ -65,10 +65,10 @@ def read_directory(path: Path, fd: int, max_bytes: int, max_ratio: float) -> dic
     """The members of the zip open at `fd` by name, in file order; BadInput as `npz.open_npz` says."""
     size = os.fstat(fd).st_size
     if not size:
-        raise BadInput(f"{path}: is empty (0 bytes); copy or download it again")
+        raise BadInput(f"{path} is empty (0 bytes); copy or download it again")
     magic = os.pread(fd, 4, 0)
     if magic not in (b"PK\3\4", b"PK\5\6"):
-        raise BadInput(f"{path}: is not an NPZ file (a zip begins with 'PK', this with {magic!r})")
+        raise BadInput(f"{path} is not an NPZ file (a zip begins with 'PK', this with {magic!r})")
     try:
         with _Bounded(fd, closefd=False) as file, zipfile.ZipFile(file) as archive:
             infos, comment, end = archive.infolist(), archive.comment, archive.start_dir
@@ -76,7 +76,7 @@ def read_directory(path: Path, fd: int, max_bytes: int, max_ratio: float) -> dic
         raise
     except Exception as error:  # zipfile lets struct, Unicode and value errors of a forged directory through
         raise BadInput(
-            f"{path}: is cut short or damaged: the zip directory at its end is missing or broken; "
+            f"{path} is cut short or damaged: the zip directory at its end is missing or broken; "
             "copy or download it again"
         ) from error
     if len(infos) != _declared_count(path, fd, size - len(comment)):
@@ -99,11 +99,11 @@ def read_directory(path: Path, fd: int, max_bytes: int, max_ratio: float) -> dic
         end = info.header_offset
         entries.append(entry)
     if end and entries:
-        raise BadInput(f"{path}: has {end:,} bytes before its first member; copy or download it again")
+        raise BadInput(f"{path} has {end:,} bytes before its first member; copy or download it again")
     by_name = {entry.name: entry for entry in reversed(entries)}
     if len(by_name) < len(entries):
         twice = next(entry.name for entry in entries if by_name[entry.name] is not entry)
-        raise BadInput(f"{path}: has two members named {twice}; which one is meant cannot be known")
+        raise BadInput(f"{path} has two members named {twice}; which one is meant cannot be known")
     return by_name
 
 
@@ -113,7 +113,7 @@ def _declared_count(path: Path, fd: int, end: int) -> int:
     tail = os.pread(fd, end + 0xFFFF - start, start)
     record, comment = tail[: end - start][-_END.size :], tail[end - start :]
     if record[:4] != b"PK\5\6" or _END.unpack(record)[-1] != len(comment):
-        raise BadInput(f"{path}: has bytes after the end of the zip; copy or download it again")
+        raise BadInput(f"{path} has bytes after the end of the zip; copy or download it again")
     count: int = _END.unpack(record)[4]
     if count == 0xFFFF and tail[:4] == b"PK\6\6":
         (count,) = struct.unpack_from("<Q", tail, 32)
@@ -123,7 +123,7 @@ def _declared_count(path: Path, fd: int, end: int) -> int:
 def _check(path: Path, info: zipfile.ZipInfo, max_bytes: int, max_ratio: float) -> None:
     name = info.orig_filename
     if not name or re.search(r"[\x00-\x1f\x7f\\:]", name) or name.startswith("/") or ".." in name.split("/"):
-        raise BadInput(f"{path}: has a member named {name!r}, which could leave its folder; the file is refused")
+        raise BadInput(f"{path} has a member named {name!r}, which could leave its folder; the file is refused")
     where = f"{path}: member {name}"
     if info.flag_bits & _ENCRYPTED:
         raise BadInput(f"{where} is encrypted; save it without a password")
