@@ -98,9 +98,10 @@ def load(path: Path) -> Manifest:
             raise ValueError(f"version {document['imgassets']}")
         files = tuple(FileRecord(check_name(f["name"]), int(f["bytes"]), str(f["xxh3_128"])) for f in document["files"])
         manifest = Manifest(Recipe(**document["recipe"]), files, document["facts"], tuple(document["exceptions"]))
+        edited = manifest.recipe.fingerprint != document["fingerprint"]
     except Exception as error:
         raise StoreError(f"{path} is no manifest of version {VERSION} ({error}): rebuild the partition.") from error
-    if manifest.recipe.fingerprint != document["fingerprint"]:
+    if edited:
         raise StoreError(f"{path} was edited: its fingerprint does not fit its recipe; rebuild the partition.")
     return manifest
 

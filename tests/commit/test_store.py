@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from imgassets.commit import Location, Recipe, Stage, Store, Written
+from imgassets.commit.manifest import load
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 
 
@@ -98,6 +99,22 @@ def test_done_means_proven(store: Store, damage: str) -> None:
     commit = store.commit(location, recipe(), writer("abc", "def"))
     assert commit.fresh
     assert victim.read_text() == "def"
+
+
+def test_a_manifest_with_any_bit_flipped_is_refused_in_a_sentence_or_still_one(store: Store) -> None:
+    path = store.commit(folder(store), recipe(), writer("abc", "def")).location.manifest
+    raw = path.read_bytes()
+    refused = []
+    for bit in range(8 * len(raw)):
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            load(path)
+        except StoreError as error:
+            refused.append(str(error))
+    assert len(refused) > 4 * len(raw)
+    assert all("rebuild the partition" in text for text in refused)
 
 
 def test_force_and_a_changed_recipe_rebuild(store: Store) -> None:
