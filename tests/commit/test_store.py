@@ -101,20 +101,26 @@ def test_done_means_proven(store: Store, damage: str) -> None:
     assert victim.read_text() == "def"
 
 
-def test_a_manifest_with_any_bit_flipped_is_refused_in_a_sentence_or_still_one(store: Store) -> None:
+def test_any_bit_flipped_in_a_manifest_is_found(store: Store) -> None:
     path = store.commit(folder(store), recipe(), writer("abc", "def")).location.manifest
-    raw = path.read_bytes()
-    refused = []
+    raw, good = path.read_bytes(), load(path)
     for bit in range(8 * len(raw)):
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
         try:
-            load(path)
-        except StoreError as error:
-            refused.append(str(error))
-    assert len(refused) > 4 * len(raw)
-    assert all("rebuild the partition" in text for text in refused)
+            assert load(path) == good  # white space, or the case of an escape
+        except StoreError:
+            continue
+
+
+def test_a_manifest_without_a_checksum_is_one_too(store: Store) -> None:
+    path = store.commit(folder(store), recipe(), writer("abc", "def")).location.manifest
+    good, document = load(path), json.loads(path.read_text())
+    del document["checksum"]
+    path.write_text(json.dumps(document))
+    assert load(path) == good
+    assert not store.commit(folder(store), recipe(), writer("abc", "def")).fresh
 
 
 def test_force_and_a_changed_recipe_rebuild(store: Store) -> None:
