@@ -157,7 +157,7 @@ def nearest(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def decode_label(data: bytes | memoryview) -> NDArray[Any]:
-    """A label file as integers, (height, width) or (height, width, channels): palette images keep their indices.
+    """A label file as integers of native byte order, (height, width[, channels]): palette images keep their indices.
 
     Raises:
         BadImage: it cannot be read, or does not hold whole numbers.
@@ -172,7 +172,7 @@ def decode_label(data: bytes | memoryview) -> NDArray[Any]:
         array = np.array(_pillow(data, ""))
     if array.dtype.kind not in "biu" or array.ndim not in {2, 3}:
         raise BadImage(f"labels are whole numbers for every pixel, this is {array.dtype} of shape {array.shape}")
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch takes no other
 
 
 def look_label(data: bytes | memoryview) -> tuple[int, int]:

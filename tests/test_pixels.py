@@ -140,6 +140,16 @@ def test_labels_are_kept_exactly(dtype: Any, shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(found.reshape(shape), array)
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">i4", ">i8"])
+def test_labels_of_the_other_byte_order_are_the_same_numbers(dtype: str) -> None:
+    array = np.random.default_rng(0).integers(0, 200, (4, 5)).astype(dtype)
+    file = io.BytesIO()
+    np.save(file, array)
+    found = decode_label(file.getvalue())
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, array)
+
+
 def test_a_palette_label_is_its_indices() -> None:
     image = Image.fromarray(np.array([[0, 1], [255, 3]], np.uint8), "P")
     image.putpalette(list(range(256)) * 3)

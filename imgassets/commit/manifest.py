@@ -18,6 +18,7 @@ from imgassets.commit.names import check_name
 from imgassets.errors import StoreError
 
 VERSION = 1
+_KEYS = {"imgassets", "fingerprint", "recipe", "files", "facts", "exceptions"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Manifest:
             "facts": self.facts,
             "exceptions": list(self.exceptions),
         }
+        document["checksum"] = _checksum(document)
         return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -98,11 +100,21 @@ def load(path: Path) -> Manifest:
             raise ValueError(f"version {document['imgassets']}")
         files = tuple(FileRecord(check_name(f["name"]), int(f["bytes"]), str(f["xxh3_128"])) for f in document["files"])
         manifest = Manifest(Recipe(**document["recipe"]), files, document["facts"], tuple(document["exceptions"]))
+        checksum = document.pop("checksum", None)  # manifests of earlier versions have none
+        edited = (
+            set(document) != _KEYS
+            or document["fingerprint"] != manifest.recipe.fingerprint
+            or checksum not in {None, _checksum(document)}
+        )
     except Exception as error:
         raise StoreError(f"{path} is no manifest of version {VERSION} ({error}): rebuild the partition.") from error
-    if manifest.recipe.fingerprint != document["fingerprint"]:
-        raise StoreError(f"{path} was edited: its fingerprint does not fit its recipe; rebuild the partition.")
+    if edited:
+        raise StoreError(f"{path} was edited or damaged: its checksums do not fit its content; rebuild the partition.")
     return manifest
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(_canonical(document))
 
 
 def _canonical(value: Mapping[str, Any] | Sequence[Any]) -> bytes:

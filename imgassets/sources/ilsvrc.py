@@ -159,7 +159,7 @@ def _devkit_ids(path: Path) -> list[str]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read as text: {error}.") from None
     yield from (line.strip() for line in text.rstrip().splitlines())

@@ -45,14 +45,18 @@ class Resized(Source):
 
     def _first(self) -> Mapping[str, Any]:
         """The first sample that can be used."""
+        reasons: list[str] = []
         for index in range(len(self._source)):
             try:
                 columns = self._source.read([index]).columns
                 image = decode(columns["image"][0], self._mode, self._orient)
                 return {"image": image} | ({"label": decode_label(columns["label"][0])} if self._dense else {})
-            except (BadSamples, BadImage):
-                continue
-        raise BadInput(f"None of the {len(self._source)} images can be read.")
+            except BadSamples as error:
+                reasons = reasons or list(error.reasons.values())
+            except BadImage as error:
+                reasons = reasons or [str(error)]
+        first = f": {self._source.name(0)} {reasons[0]}" if reasons else ""
+        raise BadInput(f"None of the {len(self._source)} images can be used{first}.")
 
     def __len__(self) -> int:
         return len(self._source)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from imgassets.commit import Location, Recipe, Stage, Store, Written
+from imgassets.commit.manifest import load
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 
 
@@ -98,6 +99,28 @@ def test_done_means_proven(store: Store, damage: str) -> None:
     commit = store.commit(location, recipe(), writer("abc", "def"))
     assert commit.fresh
     assert victim.read_text() == "def"
+
+
+def test_any_bit_flipped_in_a_manifest_is_found(store: Store) -> None:
+    path = store.commit(folder(store), recipe(), writer("abc", "def")).location.manifest
+    raw, good = path.read_bytes(), load(path)
+    for bit in range(8 * len(raw)):
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert load(path) == good  # white space, or the case of an escape
+        except StoreError:
+            continue
+
+
+def test_a_manifest_without_a_checksum_is_one_too(store: Store) -> None:
+    path = store.commit(folder(store), recipe(), writer("abc", "def")).location.manifest
+    good, document = load(path), json.loads(path.read_text())
+    del document["checksum"]
+    path.write_text(json.dumps(document))
+    assert load(path) == good
+    assert not store.commit(folder(store), recipe(), writer("abc", "def")).fresh
 
 
 def test_force_and_a_changed_recipe_rebuild(store: Store) -> None:

@@ -207,6 +207,15 @@ def test_label_shapes_must_fit(tmp_path: Path) -> None:
     assert "999" in found["03.png"]
 
 
+def test_labels_that_can_none_be_used_are_told_with_the_first_reason(tmp_path: Path) -> None:
+    images, labels = dense(tmp_path, 2)
+    for path in labels.iterdir():
+        path.unlink()
+        np.save(path.with_suffix(".npy"), np.zeros((4, 5), np.float32))
+    with pytest.raises(BadInput, match=r"00\.png its label 00\.npy cannot be used: labels are whole numbers"):
+        Resized(label_folder(images, labels), (6, 8))
+
+
 def test_one_size_is_demanded_where_none_is_given(tmp_path: Path) -> None:
     for k in range(3):
         write(tmp_path / "a" / f"{k}.png", encoded(picture(k, 9, 9 + (k == 1)), "PNG"))

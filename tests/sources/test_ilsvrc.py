@@ -233,6 +233,13 @@ def test_both_label_files_may_be_there_if_they_agree(release: Path, tmp_path: Pa
     assert "differ in length: 30 and 29 lines" in refusal(lambda: ilsvrc.validation_synsets(tmp_path))
 
 
+def test_labels_written_on_windows(tmp_path: Path) -> None:
+    synsets = imagenet_classes().synsets[:2]
+    text = "\r\n".join(["\ufeff" + synsets[0], synsets[1] + " ", "", ""])
+    (tmp_path / ilsvrc.SYNSET_LABELS).write_text(text, encoding="utf-8", newline="")
+    assert ilsvrc.validation_synsets(tmp_path) == list(synsets)
+
+
 def test_md5_is_compared_and_refused_on_request(tmp_path: Path) -> None:
     source = train(tmp_path, (f"{CAT}.tar", tar(members(CAT))))
     archive = index(source).report["archive"]
