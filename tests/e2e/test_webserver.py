@@ -157,7 +157,7 @@ def test_backfills_from_the_ui(ui: Dagster) -> None:
     (failure,) = [event for event in events if event["__typename"] == "ExecutionStepFailureEvent"]
     sentence = failure["failureMetadata"]["description"]
     assert sentence.startswith("1 of 11 partitions failed. imagenet64/npz_index/train_data_batch_10: ")
-    assert "train_data_batch_10.npz: is cut short or damaged" in sentence
+    assert "train_data_batch_10.npz is cut short or damaged" in sentence
     assert len(sentence) <= 500
     (entry,) = failure["failureMetadata"]["metadataEntries"]
     assert entry["label"] == "train_data_batch_10"
