@@ -102,7 +102,7 @@ def load(path: Path) -> Manifest:
         manifest = Manifest(Recipe(**document["recipe"]), files, document["facts"], tuple(document["exceptions"]))
         checksum = document.pop("checksum", None)  # manifests of earlier versions have none
         edited = (
-            set(document) != _KEYS
+            set(document) != _KEYS  # one more may be the damaged word `checksum`
             or document["fingerprint"] != manifest.recipe.fingerprint
             or checksum not in {None, _checksum(document)}
         )
@@ -114,6 +114,7 @@ def load(path: Path) -> Manifest:
 
 
 def _checksum(document: Mapping[str, Any]) -> str:
+    """XXH3-128 over all that a manifest says, itself left out; `Manifest.checksum` is that of the files."""
     return xxhash.xxh3_128_hexdigest(_canonical(document))
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from imgassets.classes import imagenet_classes
+from imgassets.components.declarations import SEEDS
 from imgassets.errors import BadInput
 from imgassets.io.base import BuildConfig
 
@@ -19,7 +20,7 @@ class NetworkConfigOverrides(BuildConfig):
     conditioning_sigma: float | None = Field(default=None, description="Noise level the network is told, > 0.")
     input_mode: str | None = Field(default=None, description="dmd2, noised or clean.")
     batch_size: int | None = Field(default=None, description="Samples per file and per forward pass.")
-    seed: int | None = Field(default=None, ge=0, lt=1 << 32, description="Seed of selection and noise.")
+    seed: int | None = Field(default=None, ge=0, lt=SEEDS, description="Seed of selection and noise.")
     dtype: str | None = Field(default=None, description="float32, tf32 or bf16.")
     num_samples: int | None = Field(default=None, description="Samples of the whole split; default: every row.")
     classes: list[str] | None = Field(default=None, description="Only these classes: class_ids or synsets.")

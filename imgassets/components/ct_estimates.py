@@ -7,7 +7,7 @@ import numpy as np
 
 from imgassets.components.ct_samples import INFLATED
 from imgassets.formats.ct_shard import Sample
-from imgassets.formats.ustar import BLOCK, END, RECORD
+from imgassets.formats.ustar import END, RECORD, member_bytes
 from imgassets.io.artifacts import Estimate
 from imgassets.sources.ct_rate import Volume
 from imgassets.volumes.grid import Preprocessing
@@ -27,18 +27,14 @@ def shard_estimate(rows: Sequence[Volume], recipe: Preprocessing, workers: int) 
     first = rows[0]
     sample = Sample(first.key, like, "", first.labels, (512, 512, 300), first.spacing or (1.0, 1.0, 1.0), "")
     document = len(json.dumps(sample.document(), ensure_ascii=False).encode())  # one block, whatever the sample
-    total = len(rows) * sum(map(_member, (recipe.nbytes, 4 * len(first.labels), document)))
-    total += sum(_member(len(row.report.encode())) for row in rows)
+    total = len(rows) * sum(map(member_bytes, (recipe.nbytes, 4 * len(first.labels), document)))
+    total += sum(member_bytes(len(row.report.encode())) for row in rows)
     return Estimate(
         write=-(-(total + len(END)) // RECORD) * RECORD,
         read=sum(files),
         memory=SHARD_MEMORY + (workers + 1) * recipe.nbytes + workers * int(max(files) * INFLATED),
         seconds=len(rows) * VOLUME_SECONDS / workers,
     )
-
-
-def _member(size: int) -> int:
-    return BLOCK + size + -size % BLOCK
 
 
 def manifest_estimate(samples: int, shards: int) -> Estimate:

@@ -11,6 +11,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from imgassets.errors import BadInput
 
 PREFIX = "imgassets.components."
+SEEDS = 1 << 32
+"""Seeds are numbers below this: what all generators of random numbers can start from."""
 LENIENT = ConfigDict(coerce_numbers_to_str=True)
 
 
@@ -51,8 +53,8 @@ def check_seed(name: str, seed: int) -> None:
     Raises:
         BadInput: it is negative or has more than 32 bits; names the attribute.
     """
-    if not 0 <= seed < 1 << 32:
-        raise BadInput(f"{name} is {seed}: expected a number from 0 to {(1 << 32) - 1}.")
+    if not 0 <= seed < SEEDS:
+        raise BadInput(f"{name} is {seed}: expected a number from 0 to {SEEDS - 1}.")
 
 
 def refuse_mistakes(folder: Path) -> None:

@@ -16,7 +16,7 @@ from imgassets.columns import numbers
 from imgassets.commit.peek import UNREAD
 from imgassets.components.assets import RUN_SIZE, dataset_asset
 from imgassets.components.automation import Automation, automated
-from imgassets.components.declarations import check_root, check_seed, check_types
+from imgassets.components.declarations import SEEDS, check_root, check_seed, check_types
 from imgassets.components.ilsvrc_checks import ilsvrc_checks
 from imgassets.components.ilsvrc_stores import ilsvrc_stores
 from imgassets.components.sample_rows import index_rows, record_rows
@@ -48,7 +48,7 @@ WORKING_SET, INDEX_MEMORY = 400 * 2**20, 900 * 2**20
 class ShardConfig(BuildConfig):
     """Run configuration of `tfrecords`; what is left out is as the dataset's YAML says."""
 
-    seed: int | None = Field(default=None, ge=0, lt=1 << 32, description="Seed of the order of the training images.")
+    seed: int | None = Field(default=None, ge=0, lt=SEEDS, description="Seed of the order of the training images.")
 
 
 @dataclass

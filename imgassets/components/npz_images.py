@@ -11,7 +11,7 @@ from pydantic import Field
 from imgassets.classes import imagenet_classes
 from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.automation import Automation, automated
-from imgassets.components.declarations import check_root, check_seed, check_types
+from imgassets.components.declarations import SEEDS, check_root, check_seed, check_types
 from imgassets.components.npz_checks import npz_checks
 from imgassets.components.npz_estimates import arrays_estimate, arrays_like, index_estimate, sample_estimate
 from imgassets.components.sample_rows import array_rows, csv_rows, index_rows
@@ -39,7 +39,7 @@ class SampleConfig(BuildConfig):
     csv_size_gb: float | None = Field(
         default=None, description="Size of data and labels together, in GiB (2^30 bytes)."
     )
-    seed: int | None = Field(default=None, ge=0, lt=1 << 32, description="Seed of the order in which rows are sampled.")
+    seed: int | None = Field(default=None, ge=0, lt=SEEDS, description="Seed of the order in which rows are sampled.")
     binary_block: bool | None = Field(default=None, description="Also write SystemDS's own binary-block format.")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from imgassets.columns import numbers
 from imgassets.formats import jpeg, tfrecord
 from imgassets.formats.tf_example import ImageExample, example_bytes
 
@@ -65,11 +66,11 @@ def record_bytes(rows: pa.Table) -> NDArray[np.int64]:
 
     An image that has to be converted to a JPEG is taken to keep its size; one with a `problem` has no record.
     """
-    blocks = [_record_bytes(block) for block in rows.to_batches(max_chunksize=BLOCK_ROWS)]
+    blocks = [_record_bytes(rows.slice(at, BLOCK_ROWS)) for at in range(0, len(rows), BLOCK_ROWS)]
     return np.concatenate([np.empty(0, np.int64), *blocks])
 
 
-def _record_bytes(rows: pa.RecordBatch) -> NDArray[np.int64]:
+def _record_bytes(rows: pa.Table) -> NDArray[np.int64]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -78,9 +79,8 @@ def _record_bytes(rows: pa.RecordBatch) -> NDArray[np.int64]:
     texts: list[Any] = [good[name].cast(pa.string()) for name in ("name", "synset")]
     columns: list[Any] = [*map(pc.binary_length, texts), *(good[name] for name in ("label", "height", "width", "size"))]
     sizes = np.zeros(len(rows), np.int64)
-    # not to_numpy, which imports pandas
-    sizes[np.from_dlpack(sound.cast(pa.uint8())).astype(bool)] = tfrecord.OVERHEAD + example_bytes(
-        *(np.from_dlpack(column).astype(np.int64) for column in columns)
+    sizes[numbers(sound.cast(pa.uint8())).astype(bool)] = tfrecord.OVERHEAD + example_bytes(
+        *(numbers(column).astype(np.int64) for column in columns)
     )
     return sizes
 

@@ -18,7 +18,7 @@ from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
 from imgassets.formats.extents import Extent, Files, Index, Spans, Values, one_run
-from imgassets.formats.ustar import BLOCK, END, headers, padding
+from imgassets.formats.ustar import BLOCK, END, headers, member_bytes, padding
 from imgassets.sniff import extension
 
 NAME = "tar/1"
@@ -44,7 +44,7 @@ def write(
                 parts += [top + head for top in tops], bodies, [padding(size) for size in sizes[-1]]
             position, lengths = sink.tell(), np.array(sizes, np.int64).T
             sink.write(b"".join(chain.from_iterable(zip(*parts, strict=True))))
-            whole = BLOCK + lengths + -lengths % BLOCK
+            whole = member_bytes(lengths)
             begins = position + BLOCK + (np.cumsum(whole).reshape(whole.shape) - whole)
             for k, field in enumerate(fields):
                 if field.scalar:
@@ -72,7 +72,7 @@ def weigh(
             total += rows * 2 * BLOCK
         else:
             body = sizes[field.name] if field.ragged else np.full(rows, len(_npy_header(field)) + field.nbytes)
-            total += int((BLOCK + body + -body % BLOCK).sum())
+            total += int(member_bytes(body).sum())
         shape = (rows,) if field.scalar else (rows, 2)
         total += len(npy.header(np.int64, shape, 64)) + rows * (field.nbytes if field.scalar else 16)
     return total

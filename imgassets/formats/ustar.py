@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ RECORD = 10240
 """Archives of tar programs fill whole records of 20 blocks."""
 END = bytes(2 * BLOCK)
 """What ends an archive."""
+Size = TypeVar("Size", int, NDArray[np.int64])
 
 
 def header(name: str, size: int) -> bytes:
@@ -62,6 +63,11 @@ def _put(blocks: NDArray[np.uint8], at: int, values: Sequence[bytes]) -> None:
     """Write a byte string into each row, from column `at` on."""
     column = np.array(values)
     blocks[:, at : at + column.itemsize] = column.view(np.uint8).reshape(len(values), -1)
+
+
+def member_bytes(size: Size) -> Size:
+    """Bytes that files of `size` bytes take in an archive: header, content and padding."""
+    return BLOCK + size + -size % BLOCK
 
 
 def padding(size: int) -> bytes:

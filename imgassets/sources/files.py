@@ -219,6 +219,11 @@ def _read(path: Path, offset: int, size: int) -> bytes:
     return data
 
 
+def suffix_of(name: str) -> str:
+    """What follows the last dot of a file name, in lower case."""
+    return name.rpartition(".")[2].lower()
+
+
 def _kind(name: str) -> str:
-    suffix = name.rpartition(".")[2].lower()
+    suffix = suffix_of(name)
     return {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif", "dib": "bmp", "pnm": "ppm"}.get(suffix, suffix)

@@ -10,7 +10,7 @@ from typing import Any
 
 from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
-from imgassets.sources.files import Files, Item
+from imgassets.sources.files import Files, Item, suffix_of
 
 JPEG, PNM = ("jpg", "jpeg", "jpe"), ("ppm", "pgm", "pbm", "pnm")
 EXTENSIONS = frozenset({*JPEG, *PNM, "png", "bmp", "dib", "gif", "webp", "tif", "tiff"})
@@ -33,7 +33,7 @@ def class_folder(
     root = _folder(root)
     entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
     names = sorted((entry.name for entry in entries if entry.is_dir()), key=natural_key)
-    loose = sorted(entry.name for entry in entries if entry.is_file() and _extension(entry.name) in EXTENSIONS)
+    loose = sorted(entry.name for entry in entries if entry.is_file() and suffix_of(entry.name) in EXTENSIONS)
     if not names:
         raise BadInput(f"{root} has no class folders: images belong into {root}/<class>/<image>.")
     _refuse_other_encodings(root, names)
@@ -123,10 +123,6 @@ def _files(item: Item) -> Iterator[tuple[str, Path]]:
         yield f"{item.name} label", item.label_path
 
 
-def _extension(name: str) -> str:
-    return name.rpartition(".")[2].lower()
-
-
 def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise BadInput(f"{path} is no folder: put the images there, or correct the path.")
@@ -163,7 +159,7 @@ def _images(root: Path, below: str, extensions: frozenset[str] = EXTENSIONS) -> 
         seen.add((stat.st_dev, stat.st_ino))
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
         for name in names:
-            if not name.startswith(".") and _extension(name) in extensions:
+            if not name.startswith(".") and suffix_of(name) in extensions:
                 paths.append((Path(folder) / name).relative_to(root).as_posix())
     _refuse_other_encodings(root, paths)
     yield from sorted(paths, key=natural_key)

@@ -8,6 +8,7 @@ from imgassets.commit import Location, Manifest, Stage, Written
 from imgassets.io.base import ArtifactIOManager, Metadata
 from imgassets.resources import Storage
 from tests.io.contract import IOManagerContract
+from tests.lines import Line
 
 
 class TextFolder(ArtifactIOManager):
@@ -26,19 +27,6 @@ class TextFolder(ArtifactIOManager):
         return {path.name: path.read_text() for path in sorted(location.path.glob("*.txt"))}
 
 
-class TextFile(ArtifactIOManager):
-    format: ClassVar[str] = "text-file/1"
-    folder: ClassVar[bool] = False
-
-    def write(self, content: Any, stage: Stage) -> Written:
-        with stage.create(stage.location.path.name) as sink:
-            sink.write(content.encode())
-        return Written()
-
-    def open(self, location: Location) -> Any:
-        return location.path.read_text()
-
-
 class TestFolder(IOManagerContract):
     def manager(self, storage: Storage) -> ArtifactIOManager:
         return TextFolder(storage=storage)
@@ -52,7 +40,7 @@ class TestFolder(IOManagerContract):
 
 class TestFile(IOManagerContract):
     def manager(self, storage: Storage) -> ArtifactIOManager:
-        return TextFile(storage=storage)
+        return Line(storage=storage)
 
     def content(self, key: str) -> str:
         return f"text of {key}"

@@ -9,8 +9,9 @@ import os
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from imgassets.store.items import collate
 from tests.hub import REPOSITORY, LoopbackHub
 from tests.store.making import arrays, commit, content, folder, make, sources, write
 
+Serve = Callable[[Path, str], AbstractContextManager[str]]
 KINDS = ("arrays", "float", "uint16", "one", "files", "resized", "dense", "dense files", "dense resized")
 
 
@@ -263,17 +265,15 @@ class StoreContract:
         for file in moved.iterdir():
             assert str(made["files"][1].parents[2]).encode() not in file.read_bytes()
 
+    @pytest.fixture
+    def serve(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
+        return partial(served, empty=tmp_path, monkeypatch=monkeypatch)
+
     @pytest.mark.parametrize("protocol", ["file", "memory", "hf", "http"])
-    def test_remote(
-        self,
-        made: Mapping[str, tuple[Source, Path]],
-        protocol: str,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
+    def test_remote(self, made: Mapping[str, tuple[Source, Path]], protocol: str, serve: Serve) -> None:
         for kind in ("arrays", "files", "dense files"):
             path = made[kind][1]
-            with served(path, protocol, tmp_path, monkeypatch) as url:
+            with serve(path, protocol) as url:
                 local, remote = open_store(path), open_store(url)
                 rows = [len(local) - 1, 3, 3, 0]
                 for a, b in zip(local.loader(5), remote.loader(5), strict=True):
@@ -286,14 +286,10 @@ class StoreContract:
 
     @pytest.mark.parametrize("protocol", ["hf", "http"])
     def test_remote_from_forked_workers(
-        self,
-        made: Mapping[str, tuple[Source, Path]],
-        protocol: str,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        self, made: Mapping[str, tuple[Source, Path]], protocol: str, serve: Serve
     ) -> None:
         path = made["arrays"][1]
-        with served(path, protocol, tmp_path, monkeypatch) as url:
+        with serve(path, protocol) as url:
             local, remote = open_store(path), open_store(url)
             assert torch.equal(remote[0][0], local[0][0])  # connections of this process, which no other may use
             loader = DataLoader(remote, batch_size=4, num_workers=2, multiprocessing_context="fork")
