@@ -127,7 +127,7 @@ def trace(partition: str, index: int | None, as_json: bool) -> None:
             line = f"{'  ' * one.depth}{one.name}  {one.checksum}"
             if one.manifest:
                 recipe = one.manifest.recipe
-                settings = "".join(f", {name} {value}" for name, value in recipe.config.items())
+                settings = "".join(f", {name} {value}" for name, value in one.manifest.settings.items())
                 line += f"  {recipe.format}, code {recipe.code_version}{settings}"
             click.echo(line + ("  CHANGED SINCE" if one.changed else ""))
     sys.exit(1 if any(one.changed for one in found) else 0)
@@ -139,17 +139,17 @@ def _ancestor(one: Ancestor) -> dict[str, Any]:
         "depth": one.depth,
         "checksum": one.checksum,
         "changed": one.changed,
-        "recipe": asdict(one.manifest.recipe) if one.manifest else None,
+        "recipe": one.manifest.recipe.document if one.manifest else None,
     }
 
 
 def _passport(known: Passport) -> str:
-    recipe = known.row.artifact.manifest.recipe
-    settings = "".join(f", {name} {value}" for name, value in recipe.config.items())
+    manifest = known.row.artifact.manifest
+    settings = "".join(f", {name} {value}" for name, value in manifest.settings.items())
     lines = [
         f"{known.row.name} row {known.row.row} is sample {known.sample.number} of {known.sample.series}",
         *(f"  {name:<12} {value}" for name, value in known.row.about.items()),
-        f"made by {recipe.format}, code {recipe.code_version}{settings}",
+        f"made by {manifest.recipe.format}, code {manifest.recipe.code_version}{settings}",
     ]
     rows = [("source", "", known.source)] if known.source else []
     rows += [(row.name, str(row.row), row.place) for row in (known.row, *known.twins)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from imgassets.commit.names import check_name
 from imgassets.errors import StoreError
 
 VERSION = 1
+_NONE = object()
 _KEYS = {"imgassets", "fingerprint", "recipe", "files", "facts", "exceptions"}
 
 
@@ -35,11 +36,55 @@ class Recipe:
     format: str
     """Name and version of the bytes' layout, e.g. `npy/1`."""
     code_version: str
+    defaults: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Values of settings that go without saying: `config` names only the settings that have others.
+
+    A setting that a later version adds leaves all recipes as they are. Neither `defaults` nor `formerly` is written.
+    """
+    formerly: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """The checksum by which recipes of earlier versions named an input, by the input's name."""
 
     @property
+    def document(self) -> dict[str, Any]:
+        """What is written of it, as JSON values."""
+        return {
+            "artifact": self.artifact,
+            "partition": self.partition,
+            "inputs": dict(self.inputs),
+            "config": dict(self.config),
+            "format": self.format,
+            "code_version": self.code_version,
+        }
+
+    @cached_property
     def fingerprint(self) -> str:
         """Hexadecimal XXH3-128 of the recipe's canonical JSON."""
-        return xxhash.xxh3_128_hexdigest(_canonical(asdict(self)))
+        return xxhash.xxh3_128_hexdigest(_canonical(self.document))
+
+    def in_terms_of(self, now: Recipe) -> Recipe:
+        """This recipe as it would be written now, given what `now` knows of what earlier versions wrote."""
+        inputs = {
+            name: now.inputs.get(name, checksum) if checksum == now.formerly.get(name) else checksum
+            for name, checksum in self.inputs.items()
+        }
+        return replace(self, inputs=inputs, config=unsaid(self.config, now.defaults))
+
+    def makes(self, made: Recipe) -> bool:
+        """Whether what `made` has made is what this recipe would make."""
+        return made.fingerprint == self.fingerprint or made.in_terms_of(self).fingerprint == self.fingerprint
+
+
+def unsaid(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` without what has its default, also within settings of several values."""
+    found = {}
+    for name, value in config.items():
+        default = defaults.get(name, _NONE)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            if rest := unsaid(value, default):
+                found[name] = rest
+        elif default is _NONE or _canonical([value]) != _canonical([default]):
+            found[name] = value
+    return found
 
 
 @dataclass(frozen=True)
@@ -67,6 +112,12 @@ class Manifest:
         """Total size of the files."""
         return sum(record.bytes for record in self.files)
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Every setting it was made with, also those that the recipe leaves out."""
+        found: Mapping[str, Any] = self.facts.get("settings", self.recipe.config)
+        return found
+
     @cached_property
     def checksum(self) -> str:
         """XXH3-128 over names and checksums of all files: the artifact's identity as an input of others."""
@@ -77,7 +128,7 @@ class Manifest:
         document = {
             "imgassets": VERSION,
             "fingerprint": self.recipe.fingerprint,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.document,
             "files": [asdict(record) for record in self.files],
             "facts": self.facts,
             "exceptions": list(self.exceptions),

@@ -89,7 +89,7 @@ class Store:
         checksums = self.checksums
         try:
             manifest = self.manifest(location)
-            good = manifest.recipe.fingerprint == recipe.fingerprint and all(
+            good = recipe.makes(manifest.recipe) and all(
                 checksums.of(location.file(record.name)) == record.xxh3_128 for record in manifest.files
             )
         except (MissingUpstream, StoreError, BadInput):

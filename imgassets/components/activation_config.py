@@ -1,7 +1,8 @@
-"""What a run of the network can be told: run configuration, and words of the YAML that several assets share."""
+"""What a run of the network can be told, and what of it recipes name."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import dagster as dg
 from pydantic import Field
@@ -10,6 +11,9 @@ from imgassets.classes import imagenet_classes
 from imgassets.components.declarations import SEEDS
 from imgassets.errors import BadInput
 from imgassets.io.base import BuildConfig
+from imgassets.models.config import NetworkConfig
+from imgassets.models.selection import Selection
+from imgassets.models.settings import Compute, Extraction
 
 Describe = dg.Resolver.default
 
@@ -58,3 +62,35 @@ def class_id(name: str) -> int:
         return classes.class_id(str(name))
     except KeyError:
         raise BadInput(f"classes: {name!r} is neither a class_id 0 to 999 nor one of the 1000 synsets") from None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A numeric column of Parquet files with a column `global_index`."""
+
+    files: str
+    """Glob below the store."""
+    column: str
+
+
+def output_settings(
+    asked: Extraction = Extraction(),  # noqa: B008  (a value)
+    compute: Compute = Compute(),  # noqa: B008
+    network: NetworkConfig = NetworkConfig(),  # noqa: B008
+) -> dict[str, Any]:
+    """What decides any output, as JSON values."""
+    names = ("input_mode", "seed", "batch_size", "class_conditioning")
+    shared = {"conditioning_sigma": float(asked.conditioning_sigma)} | {name: getattr(asked, name) for name in names}
+    return shared | {"dtype": compute.dtype, "compile": compute.compile, "network": network.as_dict()}
+
+
+def kept_settings(asked: Extraction, layers: Sequence[str]) -> dict[str, Any]:
+    """What decides which activations are kept and how, as JSON values."""
+    kept = {"layers": list(layers), "storage": asked.storage, "storage_dtype": asked.storage_dtype}
+    return kept | {"compressed": asked.compressed}
+
+
+def selection_rule(selection: Selection, score: Score | None) -> dict[str, Any]:
+    """What decides which samples are taken, as JSON values."""
+    rule = asdict(selection) | {"score": asdict(score) if score else None}
+    return rule | {name: list(value) for name, value in rule.items() if isinstance(value, tuple)}

@@ -53,6 +53,11 @@ class FolderInput:
         """How images get the network's size."""
         return {"resize": self.resize, "upright": self.dataset.upright}
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """As the attributes'."""
+        return {"resize": FolderInput.resize, "upright": ImageFolder.upright}
+
     def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
         """As a reader that lists each folder once."""
         return FolderReader(self.dataset, storage, find_resize(self.resize), self.class_conditioning)

@@ -14,6 +14,8 @@ from imgassets.models.resize import fit_planar
 from imgassets.resources import Storage
 
 Rows = NDArray[np.int64]
+ROW_COLUMNS = ("global_index", "class_id")
+"""What is read of an NPZ index."""
 
 
 class Reader(Protocol):
@@ -57,6 +59,10 @@ class Input(Protocol):
     def settings(self) -> dict[str, Any]:
         """What decides the pixels the network gets, as JSON values."""
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What `settings` are unless somebody says otherwise."""
+
     def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
         """Open it, given what `ins` named."""
 
@@ -88,6 +94,11 @@ class NpzInput:
         """The filter that enlarges small images."""
         return {"enlarge": self.enlarge}
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """None is enlarged."""
+        return {"enlarge": NpzInput.enlarge}
+
     def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
         """As a reader of both assets."""
         return NpzReader(artifacts["index"], artifacts["pixels"], self.enlarge)
@@ -103,7 +114,7 @@ class NpzReader:
 
     def rows(self, partition: str) -> tuple[Rows, Rows]:
         """As the index says."""
-        table = self.index[partition].open().table(["global_index", "class_id"])
+        table = self.index[partition].open().table([*ROW_COLUMNS])
         return tuple(table[name].to_numpy().astype(np.int64) for name in table.column_names)
 
     def span(self, partition: str) -> tuple[int, int]:
@@ -112,8 +123,8 @@ class NpzReader:
         return manifest.recipe.config["first_row"], manifest.facts["rows"]
 
     def index_inputs(self, partition: str) -> dict[str, str]:
-        """The index."""
-        return self.index[partition].as_input
+        """What is read of the index."""
+        return self.index[partition].read(ROW_COLUMNS)
 
     def pixel_inputs(self, partition: str) -> dict[str, str]:
         """The arrays."""

@@ -1,7 +1,7 @@
 """How a partition of activations, reconstructions or generated images is made: what decides it, then its content."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets.components.activation_config import Score, kept_settings, output_settings, selection_rule
 from imgassets.components.activation_inputs import Input, Reader, Rows
 from imgassets.components.network_estimates import activation_bytes, network_estimate, png_bytes
 from imgassets.errors import BadInput
@@ -20,15 +21,6 @@ from imgassets.models.extract import Extractor, Outputs, Samples
 from imgassets.models.selection import Selection, select
 from imgassets.models.settings import Compute, Extraction
 from imgassets.resources import Device, Storage
-
-
-@dataclass(frozen=True)
-class Score:
-    """A numeric column of Parquet files with a column `global_index`."""
-
-    files: str
-    """Glob below the store."""
-    column: str
 
 
 @dataclass(frozen=True)
@@ -79,17 +71,12 @@ class NetworkRun:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides any output, as JSON values."""
-        e = self.extraction
-        shared = {"conditioning_sigma": float(e.conditioning_sigma), "input_mode": e.input_mode, "seed": e.seed}
-        shared |= {"batch_size": e.batch_size, "class_conditioning": e.class_conditioning}
-        return shared | {"dtype": self.compute.dtype, "compile": self.compute.compile, "network": self.config.as_dict()}
+        return output_settings(self.extraction, self.compute, self.config)
 
     @property
     def kept(self) -> dict[str, Any]:
         """What decides which activations are kept and how."""
-        e = self.extraction
-        kept = {"layers": list(self.layers), "storage": e.storage, "storage_dtype": e.storage_dtype}
-        return kept | {"compressed": e.compressed}
+        return kept_settings(self.extraction, self.layers)
 
     def outputs(
         self, samples: Iterator[Samples], *, layers: bool, image: bool, noise: bool = False
@@ -163,6 +150,7 @@ class InputRun:
         """One partition of activations."""
         rows, first, inputs, facts = self._share(key)
         config = self._config(first) | self.run.kept
+        defaults = self._defaults | kept_settings(Extraction(), Extraction.layers)
         return Build(
             lambda: self.run.content(
                 self.run.outputs(self._samples(key, rows), layers=True, image=False),
@@ -172,6 +160,7 @@ class InputRun:
             ),
             inputs=inputs,
             config=config,
+            defaults=defaults,
             estimate=lambda: self.run.estimate(len(rows), self.source.source),
         )
 
@@ -191,14 +180,17 @@ class InputRun:
             content,
             inputs=inputs,
             config=config,
+            defaults=self._defaults | {"single_files": InputRun.single_files},
             estimate=lambda: self.run.estimate(len(rows), images=2, single_files=self.single_files),
         )
 
     def _config(self, first: int) -> dict[str, Any]:
-        score = asdict(self.score) if self.score else None
-        rule = asdict(self.selection) | {"score": score}
-        rule |= {name: list(value) for name, value in rule.items() if isinstance(value, tuple)}
+        rule = selection_rule(self.selection, self.score)
         return self.run.settings | {"selection": rule, "first_row": first} | self.source.settings
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        return output_settings() | {"selection": selection_rule(Selection(), None)} | self.source.defaults
 
     def _samples(self, key: str, rows: Rows) -> Iterator[Samples]:
         return self.reader.samples(key, rows, self.run.extraction.batch_size, self.run.config.img_resolution)
@@ -284,6 +276,7 @@ class GeneratedRun:
             content,
             inputs=self.run.inputs,
             config=config,
+            defaults=output_settings() | kept_settings(Extraction(), Extraction.layers) | {"classes": []},
             estimate=lambda: self.run.estimate(len(index), "generated", images=1),
         )
 

@@ -21,7 +21,7 @@ from imgassets.components.activation_run import GeneratedRun, InputRun, NetworkR
 from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.automation import Automation, automated
 from imgassets.components.declarations import check_seed, check_types
-from imgassets.components.embedding import EmbeddingRun
+from imgassets.components.embedding import POINTS, EmbeddingRun
 from imgassets.components.image_folder import ImageFolder
 from imgassets.components.npz_images import NpzImages
 from imgassets.components.sample_rows import activation_rows, png_rows, point_rows
@@ -101,7 +101,7 @@ class Activations(dg.Component, dg.Resolvable):
     single_files: Annotated[bool, Describe(description="Reconstructions as PNG files instead of tars.")] = False
     generated_chunks: Annotated[int, Describe(description="Partitions of generated samples.")] = 4
     generated_per_chunk: Annotated[int, Describe(description="Samples in each of them.")] = 256
-    embedding_points: Annotated[int, Describe(description="Most real, and most generated, points of a plot.")] = 5000
+    embedding_points: Annotated[int, Describe(description="Most real, and most generated, points of a plot.")] = POINTS
     umap_neighbors: Annotated[int, Describe(description="UMAP's n_neighbors.")] = 15
     umap_min_dist: Annotated[float, Describe(description="UMAP's min_dist.")] = 0.1
     umap_seed: Annotated[int, Describe(description="UMAP's random_state.")] = 42

@@ -49,7 +49,7 @@ def _samples_valid(shard: Artifact) -> Verdict:
     """Members lie where the manifest says; volumes are finite, in their range, not blank, and have their SHA-256."""
     import torch
 
-    said, path, config = shard.open(), shard.location.path, shard.manifest.recipe.config
+    said, path, config = shard.open(), shard.location.path, shard.manifest.settings
     found = {record.key: record for record in records_of(path)}
     low, high = (bound / config["divisor"] for bound in config["hu_clip"])
     low, high = min(low, config["pad_value"]), max(high, config["pad_value"])

@@ -129,6 +129,13 @@ def table_of(volumes: Iterable[Volume], split: str) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
 
 
+ROW_COLUMNS = (
+    *("path", "size", "sha256", "git_sha1", "spacing_x", "spacing_y", "spacing_z", "rescale_slope"),
+    *("rescale_intercept", "key", "labels", "report", "skip", "shard"),
+)
+"""What `rows_of` reads of an index."""
+
+
 def rows_of(table: pa.Table) -> list[Volume]:
     """The rows of a table made by `table_of`."""
     files = zip(*(table[name].to_pylist() for name in ("path", "size", "sha256", "git_sha1")), strict=True)

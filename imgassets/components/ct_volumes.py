@@ -16,7 +16,7 @@ from imgassets.components.assets import dataset_asset
 from imgassets.components.automation import Automation, automated
 from imgassets.components.ct_checks import ct_checks
 from imgassets.components.ct_estimates import manifest_estimate, shard_estimate
-from imgassets.components.ct_index import IndexSettings, by_shard, make_index, rows_of
+from imgassets.components.ct_index import ROW_COLUMNS, IndexSettings, by_shard, make_index, rows_of
 from imgassets.components.ct_samples import ShardSource, default_workers
 from imgassets.components.declarations import check_types
 from imgassets.components.sample_rows import ct_rows, volume_rows
@@ -176,6 +176,12 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
                 lambda: make_index(repository, revision, settings, work),
                 inputs={repository.name: revision},
                 config=asdict(settings),
+                defaults={
+                    "folder": CtVolumes.folder.replace("{split}", split),
+                    "samples_per_shard": CtVolumes.samples_per_shard,
+                    "spacing": True,
+                    "sample_bytes": Preprocessing().nbytes,
+                },
             )
 
         return Builds(build, force=config.force, rows=lambda index: volume_rows(index, dataset.name))
@@ -248,11 +254,14 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
             if missing := [key for key in keys if key not in shards]:
                 raise MissingUpstream(f"{missing[0]} is no partition yet: materialize {index.asset}/{split} again.")
             parts = [shards[key] for key in keys]
-            inputs = as_inputs([index, *parts])
             limits = {"max_skipped": dataset.max_skipped, "max_skipped_share": dataset.max_skipped_share}
-            config = limits | shard_config(dataset)
-            estimate = partial(manifest_estimate, int(_fact(index, "volumes_in_shards")), len(keys))
-            return Build(lambda: _manifest_content(dataset, split, index, parts), inputs, config, estimate)
+            return Build(
+                lambda: _manifest_content(dataset, split, index, parts),
+                inputs=index.read(ROW_COLUMNS, ("revision", "samples_per_shard")) | as_inputs(parts),
+                config=limits | shard_config(dataset.device, dataset.recipe),
+                defaults={name: getattr(CtVolumes, name) for name in limits} | SHARD_DEFAULTS,
+                estimate=partial(manifest_estimate, int(_fact(index, "volumes_in_shards")), len(keys)),
+            )
 
         return Builds(build, force=config.force)
 
@@ -266,21 +275,30 @@ def shard_recipe(dataset: CtVolumes, rows: Sequence[Volume]) -> dict[str, Any]:
     files = {row.file.path: row.file.sha256 or row.file.git_sha1 or "" for row in rows if row.file}
     return {
         "inputs": {**files, "tables": digest},
-        "config": shard_config(dataset),
+        "config": shard_config(dataset.device, dataset.recipe),
+        "defaults": SHARD_DEFAULTS,
     }
 
 
-def shard_config(dataset: CtVolumes) -> dict[str, Any]:
+def shard_config(device: str, recipe: Preprocessing) -> dict[str, Any]:
     """Every setting that changes a shard's bytes."""
-    return {"shape": list(dataset.shape), "device": dataset.device, **dataset.recipe.describe()}
+    return {"shape": list(recipe.shape), "device": device, **recipe.describe()}
+
+
+SHARD_DEFAULTS = {
+    name: value
+    for name, value in shard_config(CtVolumes.device, Preprocessing()).items()
+    if name not in {"order", "axes", "interpolation"}  # no settings
+}
 
 
 def _manifest_content(dataset: CtVolumes, split: str, index: Artifact, parts: list[Artifact]) -> ManifestContent:
     rows = _rows(index)
     shards = by_shard(rows)
     for number, part in enumerate(parts):
-        expected, found = shard_recipe(dataset, shards[number]), part.manifest.recipe
-        if dict(found.config) != expected["config"] or dict(found.inputs) != expected["inputs"]:
+        found = part.manifest.recipe
+        expected = Build(tuple, **shard_recipe(dataset, shards[number]))
+        if not expected.recipe(found.artifact, found.partition, found.format, found.code_version).makes(found):
             raise StoreError(
                 f"{part.asset}/{part.partition} was made with other settings or from another commit than "
                 f"{index.asset}/{split} now has: materialize it again."

@@ -13,11 +13,14 @@ from imgassets.formats.embedding import Embedding
 from imgassets.formats.features import pooled_matrix
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate, as_inputs
 from imgassets.models.embedding import UmapSettings, principal_components, umap_plane
+from imgassets.models.settings import Extraction
 from imgassets.models.statistics import Moments, frechet_distance, merge, overlap
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+POINTS = 5000
+"""Most real, and most generated, points of a plot, unless somebody says otherwise."""
 NEIGHBOURS = 5
 """k of precision, recall and coverage (Naeem et al. 2020)."""
 
@@ -45,9 +48,12 @@ class EmbeddingRun:
         real = [self.activations[key] for key in self.splits[split]]
         made = list(self.generated.values())
         inputs = as_inputs(chain(real, made))
-        config = {"points": self.points, "seed": self.seed, "umap": asdict(self.umap), "k": NEIGHBOURS}
         return Build(
-            lambda: self._content(real, made), inputs=inputs, config=config, estimate=lambda: self._estimate(real, made)
+            lambda: self._content(real, made),
+            inputs=inputs,
+            config={"points": self.points, "seed": self.seed, "umap": asdict(self.umap), "k": NEIGHBOURS},
+            defaults={"points": POINTS, "seed": Extraction.seed, "umap": asdict(UmapSettings())},
+            estimate=lambda: self._estimate(real, made),
         )
 
     def _estimate(self, real: list[Artifact], made: list[Artifact]) -> Estimate:

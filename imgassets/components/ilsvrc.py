@@ -194,6 +194,7 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
                 lambda: _as_index(found or scan(split)),
                 inputs=inputs,
                 config={"labels": source.label_fingerprint(), "verify_md5": dataset.verify_md5},
+                defaults={"verify_md5": IlsvrcTars.verify_md5},
                 # the pass that computes an unknown checksum gives the index, too
                 estimate=lambda: _index_estimate(archive, read=not next(iter(inputs.values())).startswith(UNREAD)),
             )
@@ -269,13 +270,14 @@ def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
             made |= {"seed": seed} if split == "train" else {}
             return Build(
                 lambda: TarImages(source.archive(split), index(split).table(SHARD_COLUMNS).take(members(split, made))),
-                inputs=tar_index[split].as_input,
+                inputs=tar_index[split].read([*RECORD_COLUMNS, *SHARD_COLUMNS]),
                 config=made,
+                defaults={"spread": IlsvrcTars.spread, **({"seed": IlsvrcTars.seed} if split == "train" else {})},
                 estimate=lambda: estimate(split, made),
             )
 
         def rows(artifact: Artifact) -> Rows:
-            split, made = artifact.partition.partition("-")[0], artifact.manifest.recipe.config
+            split, made = artifact.partition.partition("-")[0], artifact.manifest.settings
 
             def used() -> NDArray[np.int64]:
                 mine = members(split, made)

@@ -146,7 +146,7 @@ class _Found:
                 self.missing += 1
                 continue
             if order is None:  # that of the first shard there is: others of another seed then hold other images
-                order = sharding.shuffled(len(table), manifest.recipe.config.get("seed"))
+                order = sharding.shuffled(len(table), manifest.settings.get("seed"))
             place = sharding.chunk(len(table), shards, shard, spread)
             rows = order[place.start : place.stop]
             self.records += manifest.facts["rows"]

@@ -31,8 +31,9 @@ def ilsvrc_stores(
         _refuse_stale(upstream, raw)
         return Feed(
             lambda: _images(ilsvrc, split, upstream, size),
-            raw | upstream.as_input,
+            raw | upstream.read(COLUMNS),
             {"size": size and list(size), "mode": "RGB"},
+            {"size": None, "mode": "RGB"},
             guess=None if size else ilsvrc.archive(split).stat().st_size,
         )
 

@@ -99,6 +99,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
             lambda: self._source(files),
             {self.folders[split]: checksum_of(files, storage)},
             config | {"classes": self.classes},
+            {name: getattr(ImageFolder, name) for name in ("size", "mode", "upright", "classes")},
         )
 
     def _origin(self, storage: Storage, split: str, number: int) -> Place:

@@ -159,6 +159,7 @@ def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
                 lambda: _index(dataset, batch, first, progress),
                 inputs=storage.raw_checksums(batch.path),
                 config={"resolution": dataset.resolution, "first_row": first},
+                defaults={"resolution": NpzImages.resolution},
                 estimate=lambda: index_estimate(batch),
             )
 
@@ -196,7 +197,7 @@ def _arrays(dataset: NpzImages) -> dg.AssetsDefinition:
             _refuse_stale(npz_index[key], raw)
             return Build(
                 lambda: _labelled_images(batch),
-                inputs=raw | npz_index[key].as_input,
+                inputs=raw | npz_index[key].read(["class_id"]),
                 estimate=lambda: arrays_estimate(batch),
             )
 
@@ -237,6 +238,7 @@ def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
                 lambda: _csv_content(parts, split, gib, seed, binary),
                 inputs=_inputs(parts),
                 config={"csv_size_gb": float(gib), "seed": seed, "binary_block": binary},
+                defaults={name: getattr(NpzImages, name) for name in ("csv_size_gb", "seed", "binary_block")},
                 estimate=lambda: sample_estimate(parts, 3 * dataset.resolution**2, gib, binary),
             )
 

@@ -145,7 +145,7 @@ def activation_rows(artifact: Artifact, series: str) -> Rows:
     reader: ActivationReader = artifact.open()
 
     def batch(row: int) -> tuple[int, int]:
-        return divmod(row, int(artifact.manifest.recipe.config["batch_size"]))
+        return divmod(row, int(artifact.manifest.settings["batch_size"]))
 
     def place(row: int) -> Place:
         number, i = batch(row)

@@ -90,6 +90,7 @@ class Feed:
     source: Callable[[], Source]
     inputs: Mapping[str, str]
     config: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     like: Callable[[], Source] | None = None
     """A source of as many samples of the same sizes, where it can be told before `source`; nothing is read from it."""
 
@@ -146,6 +147,7 @@ def _store(
                 lambda: Stored(fed.source(), plan),
                 inputs=fed.inputs,
                 config={**fed.config, **settings.config(format_)},
+                defaults={**fed.defaults, **StoreSettings().config(format_)},
                 estimate=estimated,
             )
 

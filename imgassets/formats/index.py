@@ -10,6 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
 from imgassets.commit import Stage, Written
 from imgassets.errors import StoreError
 
@@ -42,7 +46,8 @@ def write_index(index: Index, stage: Stage) -> Written:
         sink.write(
             json.dumps(index.report, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         )
-    return Written({"rows": index.table.num_rows, **index.facts}, index.exceptions)
+    facts = {"rows": index.table.num_rows, "columns": column_checksums(index.table)}
+    return Written({**facts, **index.facts}, index.exceptions)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,10 @@ class IndexReader:
         """The columns that have been read, by name."""
         return {}
 
+    def column_checksums(self, columns: list[str]) -> dict[str, str]:
+        """As the function of that name, of some columns."""
+        return column_checksums(self.table(columns))
+
     @property
     def schema(self) -> pa.Schema:
         """Names and types of the columns."""
@@ -84,6 +93,53 @@ class IndexReader:
         with _sound(self.path / REPORT) as path:
             report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return report
+
+
+def column_checksums(table: pa.Table) -> dict[str, str]:
+    """Hexadecimal XXH3-128 of each column's values, however they are encoded, cut into chunks, or wide.
+
+    Raises:
+        TypeError: a column is of no kind that indexes have: numbers, truth values, text, or lists of these.
+    """
+    return {name: _values_checksum(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+
+
+def _values_checksum(column: pa.ChunkedArray[Any]) -> str:
+    digest = xxhash.xxh3_128()
+    for part in _canonical(column.combine_chunks()):
+        digest.update(np.int64(part.nbytes).tobytes())
+        digest.update(np.ascontiguousarray(part))
+    return digest.hexdigest()
+
+
+def _canonical(array: Any) -> Iterator[NDArray[Any]]:
+    """What is there, and the values: as int64, float64, or the sizes and the UTF-8 bytes of texts; 0 where is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    if isinstance(array, pa.ChunkedArray):  # of no chunk at all
+        array = pa.array([], array.type)
+    if types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    yield np.packbits(array.is_valid().to_numpy(zero_copy_only=False))
+    if types.is_list(array.type):
+        yield pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype("<i8")
+        yield from _canonical(array.flatten())
+    elif types.is_string(array.type) or types.is_large_string(array.type):
+        text = array.cast(pa.large_string()).fill_null("")
+        _, offsets, data = text.buffers()
+        ends = np.frombuffer(offsets, "<i8")[text.offset : text.offset + len(text) + 1]
+        yield np.diff(ends)
+        yield np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]]
+    elif types.is_boolean(array.type):
+        yield from _canonical(array.cast(pa.uint8()))
+    elif types.is_integer(array.type):
+        yield array.fill_null(0).to_numpy(zero_copy_only=False).astype("<i8", copy=False)  # 64 bits without a sign, too
+    elif types.is_floating(array.type):
+        yield array.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False).astype("<f8", copy=False)
+    else:
+        raise TypeError(f"an index has no columns of {array.type}")
 
 
 @contextmanager

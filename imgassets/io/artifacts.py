@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from imgassets.commit import Location, Manifest, Store
+from imgassets.commit import Location, Manifest, Recipe, Store
+from imgassets.commit.manifest import unsaid
 from imgassets.errors import MissingUpstream
+from imgassets.io.excerpts import Excerpt, excerpt
 from imgassets.io.samples import Rows
 
 
@@ -37,8 +39,24 @@ class Build:
     """Checksum by name of everything that is read."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Settings that change the bytes, as JSON values."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Values that settings have unless somebody says otherwise. One that has its default is not in the recipe, so that
+    a setting that is added later makes nothing stale; for the same reason a default never changes."""
     estimate: Callable[[], Estimate] | None = None
     """What it costs, if that can be told without making it; reads headers at most."""
+
+    def recipe(self, asset: str, partition: str, format_: str, code_version: str) -> Recipe:
+        """What decides the partition's bytes."""
+        return Recipe(
+            asset,
+            partition,
+            {name: str(checksum) for name, checksum in self.inputs.items()},
+            unsaid(self.config, self.defaults),
+            format_,
+            code_version,
+            self.defaults,
+            {name: checksum.whole for name, checksum in self.inputs.items() if isinstance(checksum, Excerpt)},
+        )
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,10 @@ class Artifact:
     def as_input(self) -> dict[str, str]:
         """Its name and checksum, for the recipe of what is made from it."""
         return {f"{self.asset}/{self.partition}": self.manifest.checksum}
+
+    def read(self, columns: Iterable[str], facts: Iterable[str] = ()) -> dict[str, str]:
+        """Its name and the checksum of what is read of it, an index: some columns, and facts of its manifest."""
+        return {f"{self.asset}/{self.partition}": excerpt(self.manifest, self.open, columns, facts)}
 
     def open(self) -> Any:
         """The format's reader of this artifact."""

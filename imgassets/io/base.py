@@ -5,6 +5,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -12,7 +13,7 @@ import xxhash
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
-from imgassets.commit import Commit, Location, Manifest, Recipe, Stage, Written
+from imgassets.commit import Commit, Location, Manifest, Stage, Written
 from imgassets.errors import BadInput, ImgassetsError, one_line
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.progress import Progress
@@ -113,11 +114,12 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         name = f"{context.asset_key.to_user_string()}/{key}"
         build: Build = builds.build(key)
         code_version = context.asset_spec.code_version or "1"
-        recipe = Recipe(context.asset_key.to_user_string(), key, build.inputs, build.config, self.format, code_version)
+        recipe = build.recipe(context.asset_key.to_user_string(), key, self.format, code_version)
 
         def write(stage: Stage) -> Written:
             stage.progress = Progress(context.log.info, name)
-            return self.write(build.content(), stage)
+            written = self.write(build.content(), stage)
+            return replace(written, facts={**written.facts, "settings": dict(build.config)})
 
         commit = self.storage.artifacts.commit(location, recipe, write, force=builds.force)
         seconds = time.monotonic() - started

@@ -28,7 +28,7 @@ class IndexIOManager(ArtifactIOManager):
         """Column schema, and images per class where the index has classes."""
         reader = self.open(location)
         columns = [dg.TableColumn(field.name, str(field.type)) for field in reader.schema]
-        metadata: dict[str, Any] = {"dagster/column_schema": dg.TableSchema(columns)}
+        metadata: dict[str, Any] = {"dagster/column_schema": dg.TableSchema(columns), "columns": len(columns)}
         if "class_id" in reader.schema.names:
             counts = np.bincount(reader.table(["class_id"])["class_id"].to_numpy())
             metadata["images_per_class"] = dg.MetadataValue.md(

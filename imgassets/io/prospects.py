@@ -1,6 +1,6 @@
 """What a run would do to a partition, and why, told without doing it: nothing is read but headers, nothing written."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache, cached_property
@@ -82,6 +82,9 @@ class _Expected(Artifact):
     @cached_property
     def manifest(self) -> Manifest:
         return self.expected
+
+    def read(self, columns: Iterable[str], facts: Iterable[str] = ()) -> dict[str, str]:
+        return self.as_input
 
     def open(self) -> Any:
         raise Unforeseen(f"{self.asset}/{self.partition} is made first")
@@ -182,7 +185,7 @@ class Prospects:
             return Prospect(asset, partition, Verdict.BUILD, str(error), current)
         except ImgassetsError as error:
             return Prospect(asset, partition, Verdict.CANNOT, str(error), current)
-        recipe = Recipe(asset.name, partition, build.inputs, build.config, asset.io_manager.format, asset.code_version)
+        recipe = build.recipe(asset.name, partition, asset.io_manager.format, asset.code_version)
         unread = tuple(name for name, checksum in build.inputs.items() if UNREAD in checksum)
         if self._force:
             reason = "forced"
@@ -240,16 +243,16 @@ class Prospects:
 
 def difference(old: Recipe, new: Recipe) -> str:
     """What made a version differ from the one that would be made now, in a few words; empty if nothing does."""
-    if old.fingerprint == new.fingerprint:
+    if new.makes(old):
         return ""
-    found = []
+    old, found = old.in_terms_of(new), []
     inputs = [name for name in {**old.inputs, **new.inputs} if old.inputs.get(name) != new.inputs.get(name)]
     if inputs:
         name = inputs[0]
         word = "changed" if name in old.inputs and name in new.inputs else "new" if name in new.inputs else "gone"
         found.append(f"{name} {word}" + (f" and {len(inputs) - 1} more inputs" if len(inputs) > 1 else ""))
     for name in sorted({**old.config, **new.config}):
-        before, after = old.config.get(name), new.config.get(name)
+        before, after = (recipe.config.get(name, new.defaults.get(name)) for recipe in (old, new))
         if before != after:
             found.append(f"{name} {before} → {after}")
     for what in ("format", "code_version"):
@@ -262,7 +265,7 @@ def _same_again(prospect: Prospect) -> bool:
     """Whether the same bytes would be made: the same recipe gives them."""
     if prospect.manifest is None or prospect.recipe is None:
         return False
-    return prospect.manifest.recipe.fingerprint == prospect.recipe.fingerprint
+    return prospect.recipe.makes(prospect.manifest.recipe)
 
 
 def _expected(artifact: Artifact, prospect: Prospect) -> Artifact:

@@ -56,7 +56,7 @@ def _info(sample: dict[str, Any], number: int, activation_path: str, paths: dict
 
 
 def _document(artifact: Artifact, model: str, samples: list[dict[str, Any]]) -> bytes:
-    config = artifact.manifest.recipe.config
+    config = artifact.manifest.settings
     classes, split = imagenet_classes(), artifact.partition
     labels = {str(i): list(pair) for i, pair in enumerate(zip(classes.synsets, classes.names, strict=True))}
     document = {

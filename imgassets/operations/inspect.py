@@ -67,7 +67,7 @@ def _artifact(path: Path, manifest: Manifest) -> dict[str, Any]:
         "bytes": manifest.total_bytes,
         "checksum": manifest.checksum,
         "facts": dict(manifest.facts),
-        "config": dict(recipe.config),
+        "config": dict(manifest.settings),
         "inputs": dict(recipe.inputs),
         "files": [asdict(record) for record in manifest.files],
         "exceptions": [dict(entry) for entry in manifest.exceptions],

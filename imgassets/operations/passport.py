@@ -32,8 +32,9 @@ class Row:
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""
-        recipe = self.artifact.manifest.recipe
-        made = {"format": recipe.format, "code_version": recipe.code_version, "config": dict(recipe.config)}
+        manifest = self.artifact.manifest
+        made = {"format": manifest.recipe.format, "code_version": manifest.recipe.code_version}
+        made |= {"config": dict(manifest.settings)}
         return {"artifact": self.name, "row": self.row, **_place(self.place), "about": dict(self.about), **made}
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 
 from imgassets.commit import Manifest
 from imgassets.errors import BadInput, ImgassetsError
+from imgassets.io.excerpts import still_says
 from imgassets.io.graph import Asset, Graph
 from imgassets.resources import Storage
 
@@ -20,7 +21,7 @@ class Ancestor:
     depth: int
     name: str
     checksum: str
-    """That it had when the one above was made from it."""
+    """That it, or what is read of it, had when the one above was made from it."""
     manifest: Manifest | None
     """Of an artifact that is there."""
     changed: bool
@@ -51,12 +52,13 @@ def _ancestors(graph: Graph, manifest: Manifest, depth: int, seen: set[str]) -> 
         if asset is None:
             yield Ancestor(depth, name, checksum, None, changed=_raw_changed(graph, name, checksum))
             continue
+        artifact = asset.artifact(partition)
         try:
-            there = asset.artifact(partition).manifest
+            there, same = artifact.manifest, still_says(artifact.manifest, artifact.open, checksum)
         except ImgassetsError:
             yield Ancestor(depth, name, checksum, None, changed=True)
             continue
-        yield Ancestor(depth, name, checksum, there, changed=there.checksum != checksum)
+        yield Ancestor(depth, name, checksum, there, changed=not same)
         yield from _ancestors(graph, there, depth + 1, seen)
 
 

@@ -116,10 +116,10 @@ def _settings(asset: Asset, key: str) -> dict[str, Any]:
     from imgassets.commit import load
 
     try:
-        config = load(asset.artifact(key).location.manifest).recipe.config
+        settings = load(asset.artifact(key).location.manifest).settings
     except (OSError, StoreError):
         return {}
-    return {name: value for name, value in config.items() if accepts(asset, {name: value})}
+    return {name: value for name, value in settings.items() if accepts(asset, {name: value})}
 
 
 def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iterator[Finding]:

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa  # noqa: TID253  (a test of what is written with it)
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imgassets.columns import numbers
 from imgassets.errors import StoreError
-from imgassets.formats.index import TABLE, IndexReader
+from imgassets.formats.index import TABLE, IndexReader, column_checksums
 
 TABLE_OF_TWO = pa.table(
     {"name": ["a", "b"], "size": pa.array([3, 4], pa.int64())},
@@ -66,3 +68,46 @@ def test_an_index_is_read_without_pandas(reader: IndexReader) -> None:
 def test_numbers_of_no_rows() -> None:
     column = pa.chunked_array([], pa.int64())
     assert np.array_equal(numbers(column), np.empty(0, np.int64))
+
+
+COLUMNS = {
+    "text": st.lists(st.none() | st.text(max_size=4), max_size=6),
+    "number": st.lists(st.none() | st.integers(-5, 5), max_size=6),
+    "fraction": st.lists(st.none() | st.sampled_from([0.0, -1.5, 2.25]), max_size=6),
+    "truth": st.lists(st.none() | st.booleans(), max_size=6),
+    "list": st.lists(st.none() | st.lists(st.integers(0, 1), max_size=3), max_size=6),
+}
+TYPES = {
+    "text": (pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())),
+    "number": (pa.int8(), pa.int64(), pa.int32()),
+    "fraction": (pa.float32(), pa.float64()),
+    "truth": (pa.bool_(),),
+    "list": (pa.list_(pa.int8()), pa.list_(pa.int32())),
+}
+
+
+def checksum(column: pa.ChunkedArray | pa.Array) -> str:
+    return column_checksums(pa.table({"it": column}))["it"]
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+@given(data=st.data())
+def test_a_columns_checksum_is_of_its_values_alone(kind: str, data: st.DataObject) -> None:
+    values, others = data.draw(COLUMNS[kind]), data.draw(COLUMNS[kind])
+    cut = data.draw(st.integers(0, len(values)))
+    plain = pa.array(values, TYPES[kind][0])
+    for other in TYPES[kind]:
+        encoded = pa.array(values, other)
+        assert checksum(encoded) == checksum(plain)
+        assert checksum(pa.chunked_array([encoded[:cut], encoded[cut:]])) == checksum(plain)
+        assert checksum(pa.array([*others, *values], other)[len(others) :]) == checksum(plain)
+    assert (checksum(pa.array(others, TYPES[kind][0])) == checksum(plain)) == (others == values)
+
+
+def test_numbers_of_64_bits_without_a_sign_have_a_checksum() -> None:
+    assert checksum(pa.array([2**64 - 1], pa.uint64())) != checksum(pa.array([2**64 - 2], pa.uint64()))
+
+
+def test_a_column_of_another_kind_is_refused() -> None:
+    with pytest.raises(TypeError, match="no columns of date32"):
+        checksum(pa.array([1], pa.date32()))
