@@ -12,12 +12,13 @@ from imgassets.components.activation_config import (
     ActivationConfig,
     NetworkConfigOverrides,
     ReconstructionConfig,
+    Score,
     ScoreColumn,
     class_id,
 )
 from imgassets.components.activation_folders import FolderInput
 from imgassets.components.activation_inputs import Input, NpzInput
-from imgassets.components.activation_run import GeneratedRun, InputRun, NetworkRun, Score
+from imgassets.components.activation_run import GeneratedRun, InputRun, NetworkRun
 from imgassets.components.assets import dataset_asset, fan_in
 from imgassets.components.automation import Automation, automated
 from imgassets.components.declarations import check_seed, check_types

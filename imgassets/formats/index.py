@@ -108,7 +108,7 @@ def _values_checksum(column: pa.ChunkedArray[Any]) -> str:
     digest = xxhash.xxh3_128()
     for part in _canonical(column.combine_chunks()):
         digest.update(np.int64(part.nbytes).tobytes())
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 

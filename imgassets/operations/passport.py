@@ -33,8 +33,8 @@ class Row:
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         manifest = self.artifact.manifest
-        made = {"format": manifest.recipe.format, "code_version": manifest.recipe.code_version}
-        made |= {"config": dict(manifest.settings)}
+        made: dict[str, Any] = {"format": manifest.recipe.format, "code_version": manifest.recipe.code_version}
+        made["config"] = dict(manifest.settings)
         return {"artifact": self.name, "row": self.row, **_place(self.place), "about": dict(self.about), **made}
 
 
