@@ -21,7 +21,7 @@ from typing import Any
 import xxhash
 
 from imgassets.commit import Location, Manifest, Recipe, Stage, Store, Written, load
-from imgassets.errors import BadInput, StoreError
+from imgassets.errors import StoreError
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import Shard
 from imgassets.formats.storing import StorePlan, finish_store, write_shard, write_store

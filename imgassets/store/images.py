@@ -93,7 +93,7 @@ class Store:
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int | slice | Sequence[int] | Index) -> tuple[Any, ...]:
+    def __getitem__(self, index: Any) -> tuple[Any, ...]:
         """(image, label) of one row, (images, labels) of a slice or a list; negative indices count from the end."""
         if isinstance(index, slice):
             index = np.arange(*index.indices(self._length))
