@@ -51,10 +51,10 @@ class CtStore(CtSplit):
         return Scan(volume, report, self.target_transform(labels) if self.target_transform else labels)
 
     @cached_property
-    def labels(self) -> NDArray[np.float32]:
-        """Labels of all samples, (rows, classes)."""
+    def labels(self) -> NDArray[Any]:
+        """Labels of all samples, float32 (rows, classes)."""
         values = [self._member(*self.locate(row), "cls").view("<f4") for row in range(len(self))]
-        labels = np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
+        labels: NDArray[Any] = np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
         labels.setflags(write=False)
         return labels
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from imgassets.errors import BadInput
 from imgassets.ranks import job_rank
 from imgassets.store.epochs import BLOCK_ROWS, Index, Share, epoch_order
+from imgassets.store.items import collate
 from imgassets.threads import ordered
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ class Loader:
     Raises:
         BadInput: a setting is out of range, or the store has fewer rows than there are ranks.
     """
+
+    num_workers, prefetch_factor, collate_fn = 0, None, staticmethod(collate)
+    """Of a DataLoader that gives the same batches, as `accelerate.skip_first_batches` makes one."""
 
     def __init__(
         self,
