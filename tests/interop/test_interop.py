@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,7 @@ def test_lightning_epochs_cut_short_are_resumed_by_the_next(tmp_path: Path) -> N
     store, cut = numbered(tmp_path, 50), {"devices": 1, "limit_train_batches": 3}
     (wanted,) = fit(tmp_path / "whole", store, {**cut, "max_epochs": 3})
     (first,) = fit(tmp_path / "first", store, {**cut, "max_epochs": 2}, save_every=6)
-    (second,) = fit(
-        tmp_path / "second", store, {**cut, "max_epochs": 3}, resume=str(tmp_path / "first" / "saved.ckpt")
-    )
+    (second,) = fit(tmp_path / "second", store, {**cut, "max_epochs": 3}, resume=str(tmp_path / "first" / "saved.ckpt"))
     assert first["train"] | second["train"] == wanted["train"]
 
 
@@ -81,7 +80,7 @@ def test_two_ranks_of_lightning_take_the_same_steps(tmp_path: Path) -> None:
     for epoch in "012":
         parts = [rank["train"][epoch] for rank in ranks]
         assert sorted(map(len, parts)) == [12, 13]
-        assert sorted(sum(parts, [])) == list(range(rows))
+        assert sorted(chain.from_iterable(parts)) == list(range(rows))
 
 
 @pytest.mark.parametrize("world", [1, 2])
@@ -102,6 +101,6 @@ def test_accelerate(tmp_path: Path, world: int) -> None:
 def test_torchdata_resumes_over_a_store(tmp_path: Path, workers: int) -> None:
     program = Path(__file__).parent / "torchdata_run.py"
     (found,) = run(tmp_path / "out", program, numbered(tmp_path, 50), tmp_path / "out", workers)
-    shuffled, listed = [sum(batches, []) for batches in found]
+    shuffled, listed = [list(chain.from_iterable(batches)) for batches in found]
     assert sorted(shuffled) == listed == list(range(50))
     assert all([len(batch) for batch in batches] == [BATCH] * 12 + [2] for batches in found)
