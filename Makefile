@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 BIN := .venv/bin
 RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 
-.PHONY: run ui test lint faults bench clean
+.PHONY: run ui test lint faults interop bench clean
 
 # Dev tools too. .env gives Dagster's commands DAGSTER_HOME; they let it override the environment, unless it asks that first.
 .venv: pyproject.toml
@@ -21,6 +21,15 @@ RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 	$(PYTHON) -m venv .venv/tensorflow
 	.venv/tensorflow/bin/pip install --quiet --disable-pip-version-check tensorflow-cpu==2.21.0 || { rm -rf $@; exit 1; }
 	touch .venv/tensorflow
+
+# Trainers that tests run over our loader, in an environment of their own that sees the packages of .venv as well
+.venv/interop: | .venv
+	$(BIN)/python -m venv .venv/interop
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  > "$$(.venv/interop/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	.venv/interop/bin/pip install --quiet --disable-pip-version-check \
+	  lightning==2.6.6 accelerate==1.15.0 torchdata==0.11.0 || { rm -rf $@; exit 1; }
+	touch .venv/interop
 
 # CT volumes of the demo come from the sample data, not from the hub
 run: export IMGASSETS_CT_REPO ?= $(RAW)/ct_rate
@@ -38,6 +47,9 @@ test: .venv
 
 faults: .venv
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+interop: .venv/interop
+	$(BIN)/python -m pytest tests/interop
 
 bench: .venv
 	for script in tests/bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$script || exit 1; done

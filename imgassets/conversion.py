@@ -21,17 +21,17 @@ from typing import Any
 import xxhash
 
 from imgassets.commit import Location, Manifest, Recipe, Stage, Store, Written, load
-from imgassets.errors import BadInput, StoreError
+from imgassets.errors import StoreError
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import Shard
 from imgassets.formats.storing import StorePlan, finish_store, write_shard, write_store
 from imgassets.progress import Progress
+from imgassets.ranks import job_rank
 from imgassets.sources.base import Source
 from imgassets.sources.dataset import from_dataset
 from imgassets.sources.files import Files
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
-from imgassets.store.loader import environment_rank
 
 POLL = 0.5
 """Seconds between two looks at what the other processes have done."""
@@ -79,9 +79,7 @@ def convert(
         BadInput: something is wrong with the input, or the settings.
         StoreError: the disk is full, or somebody else writes there.
     """
-    here, world = environment_rank() if rank is None and world_size is None else (rank or 0, world_size or 1)
-    if not 0 <= here < world:
-        raise BadInput(f"rank {here} is not within world_size {world}.")
+    here, world = job_rank(rank, world_size)
     source, inputs = _source(input, labels, size, mode)
     plan = StorePlan(format, images_per_file, on_error, options or {}, threads)  # type: ignore[arg-type]
     config = {"images_per_file": images_per_file, "on_error": on_error, "options": dict(plan.options), **source.about}

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 from imgassets.conversion import convert
 from imgassets.errors import BadInput
 from imgassets.pixels import MODES, encode, to_array
+from imgassets.ranks import environment_rank
 from imgassets.sources.folder import class_folder
 from imgassets.store import Transform
-from imgassets.store.loader import distributed_rank, environment_rank
 
 WAIT = 24 * 3600.0
 """Seconds a process waits for the others' shards."""
@@ -44,7 +44,7 @@ class CustomDistributedSampler:
     def __init__(
         self, dataset: Any, images_per_array: int, num_replicas: int | None = None, rank: int | None = None
     ) -> None:
-        here, world = distributed_rank()
+        here, world = environment_rank()
         self.dataset = dataset
         self.num_replicas = world if num_replicas is None else num_replicas
         self.rank = here if rank is None else rank

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgassets.formats.ct_split import MANIFEST, CtSplit, Scan
 
@@ -38,13 +40,28 @@ class CtStore(CtSplit):
         return "://" not in str(path) and (Path(path) / MANIFEST).is_file()
 
     def __getitem__(self, index: Any) -> Any:
-        """Sample `index`, or a list for a slice."""
+        """Sample `index`, or a list for a slice; as `batch` for a list."""
+        if not isinstance(index, int | slice) and np.ndim(index):
+            return self.batch(index)
         found = super().__getitem__(index)
         if isinstance(index, slice) or (self.transform is None and self.target_transform is None):
             return found
         volume, report, labels = found
         volume = self.transform(volume) if self.transform else volume
         return Scan(volume, report, self.target_transform(labels) if self.target_transform else labels)
+
+    @cached_property
+    def labels(self) -> NDArray[Any]:
+        """Labels of all samples, float32 (rows, classes)."""
+        values = [self._member(*self.locate(row), "cls").view("<f4") for row in range(len(self))]
+        labels: NDArray[Any] = np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
+        labels.setflags(write=False)
+        return labels
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """Column of `labels` by class name."""
+        return {name: column for column, name in enumerate(self.class_names)}
 
     @property
     def image_bytes(self) -> int | None:

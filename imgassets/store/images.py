@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from imgassets.columns import Field
 from imgassets.commit import xxh3_128
@@ -83,18 +84,23 @@ class Store:
         return notes(self.info.shards)
 
     @cached_property
-    def labels(self) -> Any:
+    def labels(self) -> NDArray[Any]:
         """All labels, (rows,), where they are numbers."""
-        values = self._reader.values("label")
+        values: NDArray[Any] = self._reader.values("label")
         values.setflags(write=False)
         return values
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Any:
-        """(image, label) of one row; negative indices count from the end."""
-        return self._items(*self.fetch(self._rows([index])))[0]
+    def __getitem__(self, index: Any) -> tuple[Any, ...]:
+        """(image, label) of one row, (images, labels) of a slice or a list; negative indices count from the end."""
+        if isinstance(index, slice):
+            index = np.arange(*index.indices(self._length))
+        if isinstance(index, int) or not np.ndim(index):  # the first alone takes no time
+            return tuple(self._items(*self.fetch(self._rows([index])))[0])
+        rows = self._rows(index)
+        return tuple(self.collated(rows, self._worker_memory(len(rows))))
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
         """Rows of a batch, as torch's DataLoader asks for them; fetched in one go."""

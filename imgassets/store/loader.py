@@ -1,11 +1,11 @@
-"""Epochs over a store: exact shuffles, exact shares, batches fetched ahead by threads, and a state to go on from."""
+"""Epochs over a store: batches fetched ahead by threads, and a state to go on from."""
 
 from __future__ import annotations
 
-import os
+import logging
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.errors import BadInput
+from imgassets.ranks import job_rank
+from imgassets.store.epochs import BLOCK_ROWS, Index, Share, epoch_order
+from imgassets.store.items import collate
 from imgassets.threads import ordered
 
 if TYPE_CHECKING:
     import torch
 
-Index = NDArray[np.int64]
-BLOCK_ROWS = 1024
-WINDOW_BLOCKS = 16
-"""Blocks whose rows are mixed with each other by `shuffle="block"`."""
+log = logging.getLogger(__name__)
+
 TOGETHER, TOGETHER_BYTES = 4, 12 << 20
 """Batches, small ones, that a thread fetches at once, and their bytes: to wake it costs as much as to copy 1 MB."""
 
@@ -47,56 +48,13 @@ class Fetches(Protocol):
         ...
 
 
-def epoch_order(rows: int, shuffle: bool | Literal["block"], seed: int, epoch: int, block: int = BLOCK_ROWS) -> Index:
-    """The order of one epoch: a permutation of all rows that depends on (seed, epoch) alone.
+@dataclass
+class _Pass:
+    """An iteration: its epoch, how many of the epoch's rows had been used before, and the batches handed out since."""
 
-    `True` is uniform over all permutations. `"block"` permutes blocks of neighbouring rows and then the rows of every
-    16 blocks with each other, for storage that is slow at random access.
-    """
-    if not shuffle:
-        return np.arange(rows)
-    random = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64)))
-    if shuffle is True:
-        return random.permutation(rows)
-    starts = random.permutation(np.arange(0, rows, block))
-    order = [np.arange(start, min(start + block, rows)) for start in starts.tolist()]
-    windows = [np.concatenate(order[at : at + WINDOW_BLOCKS]) for at in range(0, len(order), WINDOW_BLOCKS)]
-    return np.concatenate([random.permutation(window) for window in windows]) if windows else np.arange(0)
-
-
-@dataclass(frozen=True)
-class Share:
-    """One process's part of an epoch's order.
-
-    A step takes `batch_size * world_size` places of the order, rank after rank. The last, shorter step is dealt out
-    evenly, so every row is used exactly once; `drop_last` leaves it out.
-    """
-
-    batch_size: int
-    rank: int
-    world_size: int
-    drop_last: bool
-
-    @property
-    def step(self) -> int:
-        """Places of the order that one step of all processes takes."""
-        return self.batch_size * self.world_size
-
-    def steps(self, left: int) -> int:
-        """Batches of this process out of `left` places."""
-        full, rest = divmod(left, self.step)
-        return full + (not self.drop_last and self._deal(rest)[1] > self._deal(rest)[0])
-
-    def place(self, start: int, left: int) -> tuple[int, int]:
-        """First and last place (exclusive) of this process's part of the step that begins at place `start`."""
-        if left >= self.step:
-            first = start + self.rank * self.batch_size
-            return first, first + self.batch_size
-        first, last = self._deal(left)
-        return start + first, start + last
-
-    def _deal(self, rest: int) -> tuple[int, int]:
-        return rest * self.rank // self.world_size, rest * (self.rank + 1) // self.world_size
+    epoch: int
+    start: int = 0
+    handed: int = 0
 
 
 class Loader:
@@ -104,19 +62,32 @@ class Loader:
 
     Args:
         store: an open store.
-        batch_size: rows of a batch of this process.
+        batch_size: rows of a batch of this process; see below for the last one.
         shuffle: `True` for an exact permutation of all rows, `"block"` for one that reads blocks of rows together.
         seed: decides all epochs' orders; the same on every process.
         rank, world_size: this process among those that share the epoch; default: `torch.distributed`, where it is
-            initialized, else 0 of 1.
+            initialized by the time of an iteration, else torchrun's or SLURM's variables, else 0 of 1.
         threads: threads that fetch; each runs torch with one thread of its own.
         prefetch: batches fetched ahead by each thread; small ones, below 6 MB, are fetched in groups and count as one.
-        drop_last: leave out the rows that do not make a full step.
+        drop_last: leave out the rows that do not make a full step, so that all batches have `batch_size` rows.
 
-    An iteration is one epoch; the next one is the next epoch. The memory of a batch is used again once nothing refers
-    to it any more, so batches may be kept, and cost new memory only then. `state_dict` says how far the epoch has been
-    handed out; a loader of another batch size or world size goes on from there with exactly the rows that are left.
+    An iteration is a whole epoch, and the next one the next epoch, however the first was left: by its end, after
+    exactly `len(loader)` batches, or by `break`. Only a look does not count: after at most one batch of several the
+    next iteration begins where that one began. Iterations may run at the same time.
+
+    Over all processes every row comes once in an epoch, and all take the same number of steps. The rows of the last
+    step are dealt out evenly; if they are fewer than the ranks, they come with the step before, in batches of
+    `batch_size + 1` rows.
+
+    The memory of a batch is used again once nothing refers to it any more, so batches may be kept, and cost new memory
+    only then.
+
+    Raises:
+        BadInput: a setting is out of range, or the store has fewer rows than there are ranks.
     """
+
+    num_workers, prefetch_factor, collate_fn = 0, None, staticmethod(collate)
+    """Of a DataLoader that gives the same batches, as `accelerate.skip_first_batches` makes one."""
 
     def __init__(
         self,
@@ -131,77 +102,125 @@ class Loader:
         prefetch: int = 2,
         drop_last: bool = False,
     ) -> None:
-        here, world = distributed_rank() if rank is None and world_size is None else (rank or 0, world_size or 1)
-        if batch_size < 1 or threads < 1 or prefetch < 1 or not 0 <= here < world:
+        if batch_size < 1 or threads < 1 or prefetch < 1:
             raise BadInput(
-                f"batch_size {batch_size}, threads {threads}, prefetch {prefetch} must be at least 1, and rank {here} "
-                f"within world_size {world}."
+                f"batch_size {batch_size}, threads {threads} and prefetch {prefetch} must be at least 1 each."
             )
-        self._store = store
-        self._share = Share(batch_size, here, world, drop_last)
+        self.dataset, self.batch_size, self.drop_last = store, batch_size, drop_last
         self._shuffle, self._seed, self._threads, self._ahead = shuffle, seed, threads, threads * prefetch
-        self._epoch = 0
-        self._used = 0
+        self._rank = rank, world_size
+        self._pass = _Pass(0)
         self._free: deque[NDArray[np.uint8]] = deque()
+        len(self)  # whatever is wrong is said now
 
     def __len__(self) -> int:
-        """Batches left in this epoch for this process; of a whole epoch before it has begun."""
-        return self._share.steps(len(self._store) - self._used)
+        """Batches of a whole epoch, the same for every process and at any time."""
+        return self._share.steps(len(self.dataset))
+
+    @property
+    def sampler(self) -> Sampler:
+        """What trainers call `set_epoch` of."""
+        return Sampler(self)
+
+    @property
+    def batch_sampler(self) -> Sampler:
+        """What trainers take the rows of the batches from."""
+        return Sampler(self)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin `epoch` from its start with the next iteration."""
-        if epoch != self._epoch:
-            self._epoch, self._used = epoch, 0
+        """Begin `epoch` from its start with the next iteration, or with one that has yet to hand out its first batch.
+
+        A state that was loaded since the last batch stays if it is one of this epoch: trainers that resume call
+        `set_epoch` as well.
+        """
+        if self._pass.handed:
+            self._pass = _Pass(epoch)
+        elif self._pass.epoch != epoch:
+            self._pass.epoch, self._pass.start = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Seed, epoch, and how many rows all processes together have been handed out, as plain numbers."""
-        return {"seed": self._seed, "epoch": self._epoch, "used": self._used, "rows": len(self._store)}
+        """Seed, epoch, and how many of its rows all processes together were handed out, as plain numbers.
+
+        Those of the youngest iteration; after its last batch, of the next epoch's start.
+        """
+        now = self._reached()
+        return {"seed": self._seed, "epoch": now.epoch, "used": now.start, "rows": len(self.dataset)}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where another loader was.
+        """Let the next iteration go on where another loader was, with exactly the rows that were left.
+
+        Batch size and world size may be others. If fewer rows are left than there are ranks now, they are left out,
+        which is logged, and the next epoch begins: every rank takes the same number of steps.
 
         Raises:
             BadInput: its store had another number of rows.
         """
-        if state["rows"] != len(self._store):
-            raise BadInput(f"The state is of a store of {state['rows']} rows, this one has {len(self._store)}.")
-        self._seed, self._epoch, self._used = state["seed"], state["epoch"], state["used"]
+        rows = len(self.dataset)
+        if state["rows"] != rows:
+            raise BadInput(f"The state is of a store of {state['rows']} rows, this one has {rows}.")
+        self._seed = state["seed"]
+        self._pass = self._place(state["epoch"], state["used"])
+        ranks, left = self._share.world_size, rows - state["used"]
+        if 0 < left < ranks and not self.drop_last:
+            log.warning("the last %d rows of epoch %d are left out: too few for %d ranks", left, state["epoch"], ranks)
 
     def __iter__(self) -> Iterator[Any]:
-        """The rest of this epoch. Leaving the iteration early stays in the epoch; its end begins the next one."""
-        rows, share = len(self._store), self._share
-        block = self._store.block_rows() or BLOCK_ROWS if self._shuffle == "block" else BLOCK_ROWS
-        order = epoch_order(rows, self._shuffle, self._seed, self._epoch, block)
-        epoch = self._epoch
-        # without the last step where that is short
-        end = rows - (rows - self._used) % share.step if share.drop_last else rows
+        """The next epoch, or what is left of the one whose state was loaded."""
+        self._pass = self._following()
+        return self._batches(self._pass)
 
-        def steps() -> Iterator[tuple[int, Index]]:
-            for at in range(self._used, end, share.step):
-                first, last = share.place(at, rows - at)
-                if last > first:
-                    yield min(at + share.step, rows), order[first:last]
+    @property
+    def _share(self) -> Share:
+        rank, world_size = job_rank(*self._rank)
+        if world_size > 1 and len(self.dataset) < world_size:
+            raise BadInput(
+                f"The store has {len(self.dataset)} rows, fewer than the {world_size} ranks: use fewer processes."
+            )
+        return Share(self.batch_size, rank, world_size, self.drop_last)
 
-        nbytes = self._store.image_bytes
-        together = min(TOGETHER, max(1, TOGETHER_BYTES // (share.batch_size * (nbytes or TOGETHER_BYTES))))
-        left = steps()
-        jobs = iter(lambda: list(islice(left, together)), [])
+    def _place(self, epoch: int, used: int) -> _Pass:
+        """The iteration that follows on `used` rows of an epoch."""
+        return _Pass(epoch, used) if self._share.steps(len(self.dataset) - used) else _Pass(epoch + 1)
+
+    def _reached(self) -> _Pass:
+        """The iteration that follows on the batches handed out."""
+        now = self._pass
+        return self._place(now.epoch, now.start + now.handed * self._share.step)
+
+    def _following(self) -> _Pass:
+        """The iteration that comes after this one, however far it went."""
+        now = self._pass
+        if now.handed <= 1 and self._reached().epoch == now.epoch:
+            return _Pass(now.epoch, now.start)
+        return _Pass(now.epoch + 1)
+
+    def _rows(self, now: _Pass) -> Iterator[Index]:
+        """Rows of each batch."""
+        rows = len(self.dataset)
+        block = self.dataset.block_rows() or BLOCK_ROWS if self._shuffle == "block" else BLOCK_ROWS
+        order = epoch_order(rows, self._shuffle, self._seed, now.epoch, block)
+        return (order[first:last] for first, last in self._share.places(now.start, rows))
+
+    def _batches(self, now: _Pass) -> Iterator[Any]:
+        nbytes = self.dataset.image_bytes
+        together = min(TOGETHER, max(1, TOGETHER_BYTES // (self.batch_size * (nbytes or TOGETHER_BYTES))))
+        rows = self._rows(now)
+        jobs = iter(lambda: list(islice(rows, together)), [])
         try:
             for batches in ordered(partial(self._fetch, nbytes), jobs, self._threads, self._ahead, _one_torch_thread):
                 while batches:
-                    self._used, batch = batches.popleft()
+                    batch = batches.popleft()
+                    now.handed += 1
                     yield batch
                     del batch  # its memory may be wanted
         finally:
             _restore_torch_threads()
-        if self._epoch == epoch:
-            self._epoch, self._used = epoch + 1, 0
 
-    def _fetch(self, nbytes: int | None, steps: Sequence[tuple[int, Index]]) -> deque[tuple[int, Any]]:
-        found: deque[tuple[int, Any]] = deque()
-        for following, rows in steps:
+    def _fetch(self, nbytes: int | None, batches: Iterable[Index]) -> deque[Any]:
+        found: deque[Any] = deque()
+        for rows in batches:
             memory = None if nbytes is None else self._memory(len(rows), nbytes)
-            found.append((following, self._store.collated(rows, memory)))
+            found.append(self.dataset.collated(rows, memory))
         return found
 
     def _memory(self, rows: int, nbytes: int) -> torch.Tensor:
@@ -211,30 +230,31 @@ class Loader:
         try:
             whole = self._free.pop()
         except IndexError:
-            whole = torch.empty((self._share.batch_size, nbytes), dtype=torch.uint8).numpy()  # begins at a line
+            # begins at a line; one row more, as a last batch may have
+            whole = torch.empty((self.batch_size + 1, nbytes), dtype=torch.uint8).numpy()
         lent = whole[:rows]  # a new array: torch holds it, and nothing else does
         weakref.finalize(lent, self._free.append, whole).atexit = False
         return torch.from_numpy(lent)
 
 
-def distributed_rank() -> tuple[int, int]:
-    """Rank and world size: of `torch.distributed` where it is initialized, else 0 of 1."""
-    import torch.distributed as dist
+class Sampler:
+    """Rows of a loader's batches without the images, a list a batch, and its `set_epoch`.
 
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
+    They are those of the iteration that the loader would begin now; to go through them does not count as one.
+    """
 
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
 
-def environment_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Rank and world size of a job: `torch.distributed`, torchrun's or SLURM's variables, else 0 of 1."""
-    rank, world = distributed_rank()
-    if world > 1:
-        return rank, world
-    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-        if all(name in environment for name in names):
-            return int(environment[names[0]]), int(environment[names[1]])
-    return 0, 1
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (rows.tolist() for rows in self._loader._rows(self._loader._following()))
+
+    def set_epoch(self, epoch: int) -> None:
+        """As the loader's."""
+        self._loader.set_epoch(epoch)
 
 
 def _restore_torch_threads() -> None:

@@ -21,7 +21,7 @@ import pytest
 import torch  # noqa: TID253
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader  # noqa: TID253
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler  # noqa: TID253
 
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.sources.base import Source
@@ -80,6 +80,15 @@ def fetch_by_workers(stores: list[Any], how: str, fetches: int = 400) -> None:
             assert torch.equal(torch.as_tensor(label), torch.as_tensor(wanted[number][row][1]))
             seen.append((number, row))
     assert seen == order
+
+
+def assert_same_batch(found: Any, wanted: Any) -> None:
+    """Images and labels are equal, each as one tensor or one by one."""
+    assert len(found) == len(wanted)
+    for column, other in zip(found, wanted, strict=True):
+        assert type(column) is type(other)
+        assert len(column) == len(other)
+        assert all(torch.equal(a, b) for a, b in zip(column, other, strict=True))
 
 
 class Count(Source):
@@ -181,7 +190,25 @@ class StoreContract:
             with pytest.raises(IndexError):
                 store.batch([0, index])
 
-    @pytest.mark.parametrize("index", [1.5, "1", None, True, [0, 1], slice(2), np.array([1, 2])])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_list_or_a_slice_is_a_batch(self, made: Mapping[str, tuple[Source, Path]], kind: str) -> None:
+        store = open_store(made[kind][1])
+        rows = [len(store) - 1, 0, -1]
+        wanted = store.batch(rows)
+        for found in (store[rows], store[tuple(rows)], store[np.array(rows)], store[torch.tensor(rows)]):
+            assert_same_batch(found, wanted)
+        assert_same_batch(store[1:3], store.batch(range(len(store))[1:3]))
+        assert_same_batch(store[::-2], store.batch(range(len(store))[::-2]))
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_batch_sampler_s_list_is_a_batch(self, made: Mapping[str, tuple[Source, Path]], workers: int) -> None:
+        store = open_store(made["arrays"][1])
+        sampler = BatchSampler(SequentialSampler(store), 10, drop_last=False)
+        loader = DataLoader(store, sampler=sampler, batch_size=None, num_workers=workers)
+        for found, rows in zip(loader, sampler, strict=True):
+            assert_same_batch(found, store.batch(rows))
+
+    @pytest.mark.parametrize("index", [1.5, "1", None, True, [[0, 1]], [True, False], np.array([1.5, 2])])
     def test_what_is_no_index_is_refused(self, made: Mapping[str, tuple[Source, Path]], index: Any) -> None:
         store = open_store(made["arrays"][1])
         with pytest.raises(TypeError, match="whole numbers"):

@@ -61,6 +61,25 @@ def test_transforms(tmp_path: Path) -> None:
     assert [len(target) for target in targets] == [2, 2]
 
 
+def test_a_list_is_a_batch_and_a_slice_a_list(store: CtStore) -> None:
+    volumes, reports, labels = store[[3, 0, -1]]
+    for volume, report, target, number in zip(volumes, reports, labels, (3, 0, 4), strict=True):
+        np.testing.assert_array_equal(volume.numpy(), sample(number).array)
+        assert (report, tuple(target.tolist())) == (REPORTS[number], sample(number).labels)
+    assert [report for _, report, _ in store[1:3]] == list(REPORTS[1:3])
+    sampler = torch.utils.data.BatchSampler(range(5), 2, drop_last=False)
+    loader = torch.utils.data.DataLoader(store, sampler=sampler, batch_size=None, num_workers=2)
+    assert [report for _, reports, _ in loader for report in reports] == list(REPORTS)
+
+
+def test_labels_and_classes(store: CtStore) -> None:
+    assert store.labels.dtype == np.float32
+    assert [tuple(row) for row in store.labels.tolist()] == [sample(number).labels for number in range(5)]
+    assert [store.class_to_idx[name] for name in store.class_names] == list(range(18))
+    with pytest.raises(ValueError, match="read-only"):
+        store.labels[0] = 1
+
+
 def test_a_folder_without_a_manifest_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(MissingUpstream):
         open_store(tmp_path)

@@ -96,6 +96,13 @@ def test_workers_give_every_image_once(folder: Path, context: str) -> None:
         assert label == image(i).label - 1
 
 
+def test_a_list_is_a_batch(folder: Path) -> None:
+    images, labels = open_store(folder)[[3, 0, -1]]
+    for pixels, label, i in zip(images, labels.tolist(), (3, 0, 6), strict=True):
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), decode(image(i).encoded))
+        assert label == image(i).label - 1
+
+
 def test_damage_is_an_error_when_it_is_met_and_when_verified(folder: Path) -> None:
     path = folder / "train-00000-of-00003"
     data = bytearray(path.read_bytes())
