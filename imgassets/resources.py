@@ -32,7 +32,7 @@ def _home(name: str) -> str:
 
 
 class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The roots of raw inputs and artifacts, and the folder of locks and remembered checksums."""
+    """The roots of raw inputs and artifacts, and the folder of remembered checksums."""
 
     raw: str = Field(
         default_factory=lambda: os.environ.get("IMGASSETS_RAW") or _home("raw"),
@@ -44,7 +44,7 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     state: str = Field(
         default_factory=lambda: _home("imgassets"),
-        description="Folder of locks and remembered checksums, on a local disk. Default: $DAGSTER_HOME/imgassets.",
+        description="Folder of remembered checksums, on a local disk. Default: $DAGSTER_HOME/imgassets.",
     )
 
     @property

@@ -149,7 +149,7 @@ def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
         click.echo(f"{len(found)} things, {size(total)}")
     gone = []
     if found and not dry_run and (yes or click.confirm("Remove them?")):
-        gone = list(remove(found, storage.artifacts))
+        gone = list(remove(found))
     if as_json:
         emit(
             [

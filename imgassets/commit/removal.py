@@ -8,27 +8,17 @@ from contextlib import suppress
 from imgassets.commit import lock
 from imgassets.commit.publish import fsync_folder, remove_tree
 from imgassets.commit.stage import Location
-from imgassets.commit.store import Store
 from imgassets.errors import StoreError
 
 
-def being_written(store: Store, location: Location) -> bool:
-    """Whether a writer that is alive holds the artifact's place."""
-    try:
-        with lock.exclusive(location.path, store.state / "locks"):
-            return False
-    except StoreError:
-        return True
-
-
-def remove(store: Store, location: Location, *, stage_only: bool = False) -> None:
+def remove(location: Location, *, stage_only: bool = False) -> None:
     """Remove the artifact at `location` and what was staged for it, and the folders above that are left empty.
 
     Raises:
         StoreError: somebody is writing it, or it cannot be removed.
     """
     try:
-        with lock.exclusive(location.path, store.state / "locks"):
+        with lock.exclusive(location):
             remove_tree(location.stage)
             if stage_only:
                 return

@@ -16,7 +16,7 @@ from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_part
 from imgassets.commit.publish import Unfinished, aside, fsync_folder, make_folders, remove_tree, restore_aside
 from imgassets.commit.stage import Location, Stage, store_error
-from imgassets.errors import BadInput, MissingUpstream, StoreError
+from imgassets.errors import BadInput, MissingUpstream, StoreError, Taken
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artifacts (`root`), and the folder of its locks and remembered checksums (`state`)."""
+    """A folder of artifacts (`root`), and the folder in which its files' checksums are remembered (`state`)."""
 
     root: Path
     state: Path
@@ -102,11 +102,15 @@ class Store:
         """Make the artifact at `location` by `write`, whole or not at all; do nothing where it is proven to be there.
 
         Raises:
-            StoreError: the store is full or unwritable, or another process is writing this artifact.
+            Taken: another process is writing this artifact.
+            StoreError: the store is full or unwritable.
             ImgassetsError: whatever `write` raises; nothing new remains then.
         """
         try:
-            with lock.exclusive(location.path, self.state / "locks"):
+            if not force and (manifest := self.proven(location, recipe)):
+                self._tidy(location)
+                return Commit(location, manifest, fresh=False)
+            with lock.exclusive(location):
                 self._recover(location)
                 if not force and (manifest := self.proven(location, recipe)):
                     location.clear()
@@ -133,6 +137,14 @@ class Store:
         except BaseException:
             stage.discard()
             raise
+
+    def _tidy(self, location: Location) -> None:
+        """Remove what a writer that died left beside an artifact that is proven; one that is alive does so itself."""
+        leavings = (location.stage, aside(location.path), aside(location.manifest), lock.file_of(location))
+        if any(os.path.lexists(path) for path in leavings):
+            with suppress(Taken), lock.exclusive(location):
+                self._recover(location)
+                location.clear()
 
     def _recover(self, location: Location) -> None:
         """Bring what an attempt left that died while publishing into order: the old version or the new one, whole."""

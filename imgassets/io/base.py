@@ -15,6 +15,7 @@ from pydantic import Field
 from imgassets.commit import Commit, Location, Manifest, Recipe, Stage, Written
 from imgassets.errors import BadInput, ImgassetsError, one_line
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.io.patience import patiently
 from imgassets.progress import Progress
 from imgassets.resources import Storage
 
@@ -119,7 +120,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             stage.progress = Progress(context.log.info, name)
             return self.write(build.content(), stage)
 
-        commit = self.storage.artifacts.commit(location, recipe, write, force=builds.force)
+        store = self.storage.artifacts
+        commit = patiently(lambda: store.commit(location, recipe, write, force=builds.force), context.log.info)
         seconds = time.monotonic() - started
         if commit.fresh:
             context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from imgassets.commit import Location, Manifest, Store, load, removal
+from imgassets.commit import Location, Manifest, Store, load, lock, removal
 from imgassets.commit.stage import MANIFEST
 from imgassets.errors import ImgassetsError
 from imgassets.io.graph import Graph
@@ -66,11 +66,11 @@ def garbage(graph: Graph, instance: dg.DagsterInstance) -> list[Garbage]:
     return sorted([*_stages(store), *orphans], key=lambda item: item.path)
 
 
-def remove(items: Iterable[Garbage], store: Store) -> Iterator[Garbage]:
+def remove(items: Iterable[Garbage]) -> Iterator[Garbage]:
     """Remove garbage; what a writer holds by now stays. Gives what is gone."""
     for item in items:
         with suppress(ImgassetsError):
-            removal.remove(store, item.location, stage_only=item.stage)
+            removal.remove(item.location, stage_only=item.stage)
             yield item
 
 
@@ -96,7 +96,7 @@ def _stages(store: Store) -> Iterator[Garbage]:
             if name.startswith(".") and name.endswith(".stage"):
                 path = Path(folder, name)
                 location = Location(store.root, path.with_name(name[1:].removesuffix(".stage")), folder=True)
-                if not removal.being_written(store, location):
+                if not lock.held(location):
                     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
                     yield Garbage(location, True, size, "left by a writer that died; a rerun would take it up")
         folders[:] = [name for name in folders if not name.startswith(".")]
