@@ -1,6 +1,7 @@
 """Where raw inputs, artifacts and the platform's own notes lie."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ from pydantic import Field
 from imgassets.commit import Store
 from imgassets.errors import BadInput
 from imgassets.models.settings import Compute
+from imgassets.ownership import owner_of
 
 
 def dagster_home() -> Path:
@@ -55,7 +57,8 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def artifacts(self) -> Store:
         """The store of artifacts."""
-        return Store(Path(self.store), Path(self.state))
+        state = Path(self.state)
+        return Store(Path(self.store), state, partial(owner_of, state))
 
     def raw_checksums(self, *paths: Path) -> dict[str, str]:
         """XXH3-128 of raw files, by their path below the raw root: what a recipe lists as inputs."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any, ClassVar
 
-from imgassets.commit import lock
+from imgassets.commit import lock, owners
 from imgassets.commit.checksum import Checksums, digest_of
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_part
@@ -42,6 +42,8 @@ class Store:
 
     root: Path
     state: Path
+    owner: Callable[[str], str] | None = None
+    """Id of the owner, by dataset, of what is written here; None where no record is kept."""
     looking: ClassVar[bool] = False
     """Whether this is no more than a look, for which nothing is read, and nobody waits for a server."""
 
@@ -83,6 +85,11 @@ class Store:
             MissingUpstream, StoreError: as `manifest`; also where a checksum differs.
         """
         return self._settled(location, _checksum_misfit)
+
+    def owns(self, location: Location) -> bool:
+        """Whether a record in the store says that what lies at `location` is of a dataset of the same owner."""
+        recorded = owners.owner_of(location)
+        return bool(recorded and self.owner) and recorded == self.owner(owners.dataset_of(location))
 
     def proven(self, location: Location, recipe: Recipe) -> Manifest | None:
         """The manifest, if the artifact there was made by `recipe` and every file has its size and checksum."""
@@ -127,6 +134,8 @@ class Store:
         try:
             stage.open(resume=resume)
             written = write(stage)
+            if self.owner:
+                owners.claim(location, self.owner(owners.dataset_of(location)))
             return stage.publish(written.facts, written.exceptions)
         except Unfinished:
             raise

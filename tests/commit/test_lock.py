@@ -86,7 +86,7 @@ def test_nothing_is_left_and_a_dead_owner_s_file_goes_with_the_next(scratch: Pat
         assert lock.file_of(location).exists()
         assert not lock.held(location)
     victim.commit(scratch, kind, VERSION)
-    assert not (scratch / "store" / OWN).exists()
+    assert not (scratch / "store" / OWN / "locks").exists()
 
 
 def test_what_is_proven_is_found_without_it(scratch: Path, kind: Kind) -> None:
@@ -101,7 +101,7 @@ def test_what_is_proven_is_found_without_it(scratch: Path, kind: Kind) -> None:
     assert location.stage.exists()
     assert not store.commit(location, victim.recipe(kind, 1), never).fresh
     assert not location.stage.exists(), "a stage that a dead writer left is tidied away"
-    assert not (store.root / OWN).exists()
+    assert not (store.root / OWN / "locks").exists()
     before = times(store.root)
     assert not store.commit(location, victim.recipe(kind, 1), never).fresh
     assert times(store.root) == before

@@ -34,7 +34,7 @@ class Writer:
     user: int | None = None
 
     def store(self, name: str) -> Store:
-        return Store(self.stores / name, self.state)
+        return Store(self.stores / name, self.state, victim.store_at(self.state).owner)
 
     def run(self, work: Callable[[], object]) -> Any:
         """A process of this user that does `work`; started."""
