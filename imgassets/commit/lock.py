@@ -198,7 +198,7 @@ def _taken(location: Location, owner: tuple[int, str, str] | None) -> Taken:
 
 def _denied(location: Location, file: Path, error: PermissionError) -> StoreError:
     places = [location.root, file.parent.parent, file.parent, file]
-    closed = next((place for place in places if place.exists() and not os.access(place, os.W_OK)), file.parent)
+    closed = next((place for place in places if not os.access(place, os.W_OK)), file)
     owner = "its owner"
     with suppress(OSError, KeyError):
         owner = f"its owner {pwd.getpwuid(closed.stat().st_uid).pw_name}"

@@ -89,7 +89,7 @@ class Store:
     def owns(self, location: Location) -> bool:
         """Whether a record in the store says that what lies at `location` is of a dataset of the same owner."""
         recorded = owners.owner_of(location)
-        return bool(recorded and self.owner) and recorded == self.owner(owners.dataset_of(location))
+        return bool(recorded) and self.owner is not None and recorded == self.owner(owners.dataset_of(location))
 
     def proven(self, location: Location, recipe: Recipe) -> Manifest | None:
         """The manifest, if the artifact there was made by `recipe` and every file has its size and checksum."""

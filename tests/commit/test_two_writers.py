@@ -94,7 +94,7 @@ class bound:  # noqa: N801
             pytest.skip("a second mount takes root")
 
     def __exit__(self, *_: object) -> None:
-        subprocess.run(["umount", str(self._second)], check=True)
+        subprocess.run(["umount", "--lazy", str(self._second)], check=True)  # what is mapped may be still
 
 
 def make(store: Store, kind: Kind, version: int) -> Commit:
