@@ -21,7 +21,7 @@ from typing import Any
 import xxhash
 
 from imgassets.commit import Location, Manifest, Recipe, Stage, Store, Written, load
-from imgassets.errors import StoreError
+from imgassets.errors import StoreError, Taken
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import Shard
 from imgassets.formats.storing import StorePlan, finish_store, write_shard, write_store
@@ -169,8 +169,10 @@ class _Job:
 
         try:
             Store(self.path.parent, self.parts / "state").commit(self.location, self.recipe, write, force=True)
-        except StoreError as error:
-            if "is being written by" in str(error) or self._finished():  # by another process that saw the last shard
+        except Taken:  # by another process that saw the last shard
+            return
+        except StoreError:
+            if self._finished():
                 return
             raise
         shutil.rmtree(self.parts, ignore_errors=True)

@@ -33,3 +33,12 @@ class Unforeseen(MissingUpstream):
 
 class StoreError(ImgassetsError):
     """The store cannot take or give an artifact: full, unwritable, damaged, or being written by somebody else."""
+
+
+class Taken(StoreError):
+    """Somebody else is writing this artifact; to wait and try again helps."""
+
+    def __init__(self, message: str, process: int | None = None, host: str | None = None, since: str | None = None):
+        super().__init__(message)
+        self.process, self.host, self.since = process, host, since
+        """Who: the process' id, its host, and the time (ISO 8601, UTC) it began; all None if nobody says."""

@@ -1,6 +1,7 @@
 """Where raw inputs, artifacts and the platform's own notes lie."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ from pydantic import Field
 from imgassets.commit import Store
 from imgassets.errors import BadInput
 from imgassets.models.settings import Compute
+from imgassets.ownership import owner_of
 
 
 def dagster_home() -> Path:
@@ -27,12 +29,36 @@ def dagster_home() -> Path:
     raise BadInput("DAGSTER_HOME is not set: `make .venv` writes it into .env, or export an absolute path.")
 
 
+def folder(given: str, meaning: str) -> Path:
+    """The folder a setting names: `~` is the user's home, and a relative path lies in the project's folder.
+
+    Raises:
+        BadInput: it is a URL, or the home of nobody.
+    """
+    if "://" in given:
+        raise BadInput(
+            f"{given} is a URL, but {meaning} is a folder: mount the bucket (mountpoint-s3, gcsfuse, rclone mount) and "
+            "name the mount; to put finished artifacts behind a URL is a step of its own."
+        )
+    try:
+        path = Path(given).expanduser()
+    except RuntimeError as error:
+        raise BadInput(f"{given} names {meaning}, but there is no such home: write the whole path.") from error
+    return path if path.is_absolute() else _project() / path
+
+
+def _project() -> Path:
+    """The folder that relative paths count from: the checkout this package runs from, else `$DAGSTER_HOME`."""
+    checkout = Path(__file__).parents[1]
+    return checkout if (checkout / "dagster_home").is_dir() else dagster_home().absolute()
+
+
 def _home(name: str) -> str:
-    return str(dagster_home() / name)
+    return str(dagster_home().absolute() / name)
 
 
 class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The roots of raw inputs and artifacts, and the folder of locks and remembered checksums."""
+    """The roots of raw inputs and artifacts, and the folder of remembered checksums."""
 
     raw: str = Field(
         default_factory=lambda: os.environ.get("IMGASSETS_RAW") or _home("raw"),
@@ -44,18 +70,27 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     state: str = Field(
         default_factory=lambda: _home("imgassets"),
-        description="Folder of locks and remembered checksums, on a local disk. Default: $DAGSTER_HOME/imgassets.",
+        description="Folder of remembered checksums, on a local disk. Default: $DAGSTER_HOME/imgassets.",
     )
 
     @property
     def raw_root(self) -> Path:
-        """Folder of raw inputs."""
-        return Path(self.raw)
+        """Folder of raw inputs.
+
+        Raises:
+            BadInput: the setting is no folder's path.
+        """
+        return folder(self.raw, "the place of raw inputs (IMGASSETS_RAW)")
 
     @property
     def artifacts(self) -> Store:
-        """The store of artifacts."""
-        return Store(Path(self.store), Path(self.state))
+        """The store of artifacts.
+
+        Raises:
+            BadInput: a setting is no folder's path.
+        """
+        state = folder(self.state, "the place of remembered checksums")
+        return Store(folder(self.store, "the store (IMGASSETS_STORE)"), state, partial(owner_of, state))
 
     def raw_checksums(self, *paths: Path) -> dict[str, str]:
         """XXH3-128 of raw files, by their path below the raw root: what a recipe lists as inputs."""

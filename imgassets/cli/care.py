@@ -11,6 +11,9 @@ import click
 
 from imgassets.cli.common import as_json, emit, partitions_option, size, table, wanted
 
+SOME = 5
+"""Names in a line that only counts."""
+
 
 @click.command()
 @click.argument("selection", default="*")
@@ -124,7 +127,8 @@ def repair(selection: str, as_json: bool) -> None:
 def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
     """Remove from the store what no dataset declares any more, and what dead writers left.
 
-    What a declared partition is made from stays, declared itself or not; so does every file that is no artifact.
+    What a declared partition is made from stays, declared itself or not; so does every file that is no artifact, and
+    all that is not recorded as this project's (.imgassets/owners in the store).
 
     \b
     Examples:
@@ -138,10 +142,17 @@ def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
 
     if as_json and not (dry_run or yes):
         raise click.UsageError("--json asks nothing: add --dry-run or --yes.")
-    storage = graph().resources["storage"]
     with dg.DagsterInstance.get() as instance:
-        found = garbage(graph(), instance)
-    rows = [(size(item.bytes), str(item.path.relative_to(storage.artifacts.root)), item.reason) for item in found]
+        everything = garbage(graph(), instance)
+    found = [item for item in everything if item.ours]
+    if left := [item.name for item in everything if not item.ours]:
+        click.echo(
+            f"{len(left)} of others, or of nobody who is known, left: "
+            + ", ".join(left[:SOME])
+            + ", …" * (len(left) > SOME),
+            err=True,
+        )
+    rows = [(size(item.bytes), item.name, item.reason) for item in found]
     total = sum(item.bytes for item in found)
     if not as_json:
         if rows:
@@ -149,7 +160,7 @@ def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
         click.echo(f"{len(found)} things, {size(total)}")
     gone = []
     if found and not dry_run and (yes or click.confirm("Remove them?")):
-        gone = list(remove(found, storage.artifacts))
+        gone = list(remove(found))
     if as_json:
         emit(
             [

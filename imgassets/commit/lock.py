@@ -1,10 +1,16 @@
-"""One writer to one artifact. The kernel holds the lock and drops it when its owner is dead, never before."""
+"""One writer to one artifact. The kernel holds the lock and drops it when its owner is dead, never before.
+
+The lock is a file in the store itself, so that all who write there meet, from whatever host, user, home or mount point.
+Its holder removes it while holding it; whoever got hold of a file that is not there any more tries again.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import pwd
 import socket
 import time
 from collections.abc import Iterator
@@ -14,60 +20,189 @@ from pathlib import Path
 
 import xxhash
 
-from imgassets.errors import StoreError
+from imgassets.commit.own import OWN, own_folder, share
+from imgassets.commit.publish import RACES, make_folders
+from imgassets.commit.stage import Location
+from imgassets.errors import StoreError, Taken
 
 PATIENCE = 20
-"""Times to look, 10 ms apart, for the name of an owner that has none yet."""
+"""Times to try, 10 ms apart, where whoever is in the way has no name yet, or is just done."""
+SURE = 3
+"""Times to find the lock held by somebody who has a name."""
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""What a file system without locks answers."""
+FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def file_of(location: Location) -> Path:
+    """The lock's file. Its name comes of the path below the root alone: the root may be mounted in several places."""
+    name = os.fsencode(location.path.relative_to(location.root))
+    return location.root / OWN / "locks" / f"{xxhash.xxh3_128_hexdigest(name)}.lock"
 
 
 @contextmanager
-def exclusive(path: Path, folder: Path) -> Iterator[None]:
-    """Hold the only right to write the artifact at `path`; the lock's file lies in `folder`, and stays there.
+def exclusive(location: Location) -> Iterator[None]:
+    """Hold the only right to write the artifact at `location`.
 
     `flock` ends with the last process that holds it, so a writer that was killed leaves nothing to wait for
     and a writer that hangs cannot be robbed. Processes it forked hold it too, for they may be writing still.
 
     Raises:
-        StoreError: somebody else is writing it; names the owner.
+        Taken: somebody else is writing it; names the owner.
+        StoreError: there are no locks here, or none for this user.
+        OSError: the lock's file cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    # one place has one lock, by whatever links it is reached
-    file = folder / f"{xxhash.xxh3_128_hexdigest(os.fsencode(path.parent.resolve() / path.name))}.lock"
-    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = file_of(location)
     try:
-        for _ in range(PATIENCE):
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if owner := _owner(fd):
-                    raise _taken(path, owner) from None
-            time.sleep(0.01)  # nobody's name: it is about to be written, or its owner is just done
-        else:
-            raise _taken(path, "another process")
-        me = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(me).encode(), 0)
+        fd = _acquire(location, file)
         try:
+            _sign(fd)
             yield
         finally:
-            with suppress(OSError):  # the next owner must not be mistaken for this one
-                os.ftruncate(fd, 0)
+            _let_go(fd, file)
+    except BaseException:
+        _sweep(file)  # an interrupt may come at any moment
+        raise
+    finally:
+        for folder in (file.parent, file.parent.parent):
+            with suppress(OSError):  # one that holds anything stays
+                folder.rmdir()
+
+
+def held(location: Location) -> bool:
+    """Whether somebody is writing the artifact at `location`, as far as a look can tell that changes nothing."""
+    try:
+        fd = os.open(file_of(location), os.O_RDONLY | FLAGS)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _acquire(location: Location, file: Path) -> int:
+    for attempt in range(1, PATIENCE + 1):
+        owner, denied, kept = None, None, False
+        try:
+            fd = _open(location.root, file)
+        except PermissionError as error:  # who was first in it has yet to let others in
+            denied = error
+        else:
+            try:
+                kept = _flock(fd, location) and _is(fd, file)
+                owner = None if kept else _owner(fd)
+            finally:
+                if not kept:
+                    os.close(fd)
+            if kept:
+                return fd
+            if owner and attempt >= SURE:
+                raise _taken(location, owner)
+        time.sleep(0.01)
+    raise _denied(location, file, denied) if denied else _taken(location, owner)
+
+
+def _open(root: Path, file: Path) -> int:
+    make_folders(root)
+    for left in range(RACES, -1, -1):
+        try:
+            own_folder(root, file.parent.name)
+            fd = os.open(file, os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
+            break
+        except FileNotFoundError:  # who was last in the folder has just removed it
+            if not left:
+                raise
+    try:
+        share(fd, root)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _flock(fd: int, location: Location) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise StoreError(
+            f"{location.path} cannot be locked: the file system of {location.root} has no locks ({error.strerror}); "
+            "mount it with them (NFS 4, or NFS 3 with lockd; Lustre with `-o flock`), or write to another one."
+        ) from error
+    return True
+
+
+def _is(fd: int, file: Path) -> bool:
+    """Whether the file that was opened is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(file))
+    except FileNotFoundError:
+        return False
+
+
+def _sign(fd: int) -> None:
+    """Say who holds the lock, in the place of one that was killed."""
+    me = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    os.ftruncate(fd, 0)
+    os.write(fd, json.dumps(me).encode())
+
+
+def _let_go(fd: int, file: Path) -> None:
+    """Remove a lock that is held."""
+    try:
+        with suppress(OSError):
+            if _is(fd, file):
+                os.unlink(file)
     finally:
         with suppress(OSError):  # the lock goes with the process at the latest
             os.close(fd)
 
 
-def _owner(fd: int) -> str | None:
+def _sweep(file: Path) -> None:
+    """Remove the file of a lock if nobody holds it."""
+    with suppress(OSError):
+        fd = os.open(file, os.O_RDWR | FLAGS)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return
+        _let_go(fd, file)
+
+
+def _owner(fd: int) -> tuple[int, str, str] | None:
     with suppress(ValueError, KeyError, TypeError, OSError):
         owner = json.loads(os.pread(fd, 4096, 0))
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+        return int(owner["pid"]), str(owner["host"]), str(owner["since"])
     return None
 
 
-def _taken(path: Path, owner: str) -> StoreError:
-    return StoreError(f"{path} is being written by {owner}; wait for that run, or stop it, and run again.")
+def _taken(location: Location, owner: tuple[int, str, str] | None) -> Taken:
+    who = "process {} on {} since {}".format(*owner) if owner else "another process"
+    message = f"{location.path} is being written by {who}; wait for that run, or stop it, and run again."
+    return Taken(message, *owner or ())
+
+
+def _denied(location: Location, file: Path, error: PermissionError) -> StoreError:
+    places = [location.root, file.parent.parent, file.parent, file]
+    closed = next((place for place in places if not os.access(place, os.W_OK)), file)
+    owner = "its owner"
+    with suppress(OSError, KeyError):
+        owner = f"its owner {pwd.getpwuid(closed.stat().st_uid).pw_name}"
+    return StoreError(
+        f"{location.path} cannot be locked, for {closed} does not let this user write ({error.strerror}); "
+        f"{owner} must give it the group and permissions of {location.root}, and that let you write."
+    )

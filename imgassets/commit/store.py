@@ -10,13 +10,13 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any, ClassVar
 
-from imgassets.commit import lock
+from imgassets.commit import lock, owners
 from imgassets.commit.checksum import Checksums, digest_of
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_part
 from imgassets.commit.publish import Unfinished, aside, fsync_folder, make_folders, remove_tree, restore_aside
 from imgassets.commit.stage import Location, Stage, store_error
-from imgassets.errors import BadInput, MissingUpstream, StoreError
+from imgassets.errors import BadInput, MissingUpstream, StoreError, Taken
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,12 @@ class Commit:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artifacts (`root`), and the folder of its locks and remembered checksums (`state`)."""
+    """A folder of artifacts (`root`), and the folder in which its files' checksums are remembered (`state`)."""
 
     root: Path
     state: Path
+    owner: Callable[[str], str] | None = None
+    """Id of the owner, by dataset, of what is written here; None where no record is kept."""
     looking: ClassVar[bool] = False
     """Whether this is no more than a look, for which nothing is read, and nobody waits for a server."""
 
@@ -84,6 +86,11 @@ class Store:
         """
         return self._settled(location, _checksum_misfit)
 
+    def owns(self, location: Location) -> bool:
+        """Whether a record in the store says that what lies at `location` is of a dataset of the same owner."""
+        recorded = owners.owner_of(location)
+        return bool(recorded) and self.owner is not None and recorded == self.owner(owners.dataset_of(location))
+
     def proven(self, location: Location, recipe: Recipe) -> Manifest | None:
         """The manifest, if the artifact there was made by `recipe` and every file has its size and checksum."""
         checksums = self.checksums
@@ -102,11 +109,15 @@ class Store:
         """Make the artifact at `location` by `write`, whole or not at all; do nothing where it is proven to be there.
 
         Raises:
-            StoreError: the store is full or unwritable, or another process is writing this artifact.
+            Taken: another process is writing this artifact.
+            StoreError: the store is full or unwritable.
             ImgassetsError: whatever `write` raises; nothing new remains then.
         """
         try:
-            with lock.exclusive(location.path, self.state / "locks"):
+            if not force and (manifest := self.proven(location, recipe)):
+                self._tidy(location)
+                return Commit(location, manifest, fresh=False)
+            with lock.exclusive(location):
                 self._recover(location)
                 if not force and (manifest := self.proven(location, recipe)):
                     location.clear()
@@ -123,6 +134,8 @@ class Store:
         try:
             stage.open(resume=resume)
             written = write(stage)
+            if self.owner:
+                owners.claim(location, self.owner(owners.dataset_of(location)))
             return stage.publish(written.facts, written.exceptions)
         except Unfinished:
             raise
@@ -133,6 +146,14 @@ class Store:
         except BaseException:
             stage.discard()
             raise
+
+    def _tidy(self, location: Location) -> None:
+        """Remove what a writer that died left beside an artifact that is proven; one that is alive does so itself."""
+        leavings = (location.stage, aside(location.path), aside(location.manifest), lock.file_of(location))
+        if any(os.path.lexists(path) for path in leavings):
+            with suppress(Taken), lock.exclusive(location):
+                self._recover(location)
+                location.clear()
 
     def _recover(self, location: Location) -> None:
         """Bring what an attempt left that died while publishing into order: the old version or the new one, whole."""

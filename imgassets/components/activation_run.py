@@ -220,7 +220,7 @@ class InputRun:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        root = Path(self.storage.store)
+        root = self.storage.artifacts.root
         files = sorted(root.glob(self.score.files))
         if not files:
             raise BadInput(f"score: no file matches {self.score.files} below {root}; materialize what it names first")

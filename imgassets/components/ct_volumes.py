@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -128,9 +129,10 @@ class CtVolumes(dg.Component, dg.Resolvable):
         """The hub, or local files with what is remembered of their checksums."""
         store = storage.artifacts
         memory = store.memory("sha256", sha256_of)
+        place = os.path.expanduser(self.repository)
         if self.source == "webdataset":
-            return Archives(self.repository.replace("{split}", split), memory.of)
-        repository = open_repository(self.repository)
+            return Archives(place.replace("{split}", split), memory.of)
+        repository = open_repository(place)
         if isinstance(repository, Folder):
             return Folder(repository.root, memory.of)
         assert isinstance(repository, Hub)

@@ -16,6 +16,7 @@ from pydantic import Field
 from imgassets.commit import Commit, Location, Manifest, Stage, Written
 from imgassets.errors import BadInput, ImgassetsError, one_line
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.io.patience import patiently
 from imgassets.progress import Progress
 from imgassets.resources import Storage
 
@@ -121,7 +122,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             written = self.write(build.content(), stage)
             return replace(written, facts={**written.facts, "settings": dict(build.config)})
 
-        commit = self.storage.artifacts.commit(location, recipe, write, force=builds.force)
+        store = self.storage.artifacts
+        commit = patiently(lambda: store.commit(location, recipe, write, force=builds.force), context.log.info)
         seconds = time.monotonic() - started
         if commit.fresh:
             context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)

@@ -1,4 +1,7 @@
-"""What lies in the store and serves nobody: stages of writers that died, and artifacts that no dataset declares."""
+"""What lies in the store and serves nobody: stages of writers that died, and artifacts that no dataset declares.
+
+Only what records prove to be of our own datasets is ever removed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from imgassets.commit import Location, Manifest, Store, load, removal
+from imgassets.commit import Location, Manifest, Store, load, lock, owners, removal
 from imgassets.commit.stage import MANIFEST
 from imgassets.errors import ImgassetsError
 from imgassets.io.graph import Graph
@@ -26,11 +29,18 @@ class Garbage:
     """Only the stage beside it."""
     bytes: int
     reason: str
+    ours: bool
+    """Whether records prove that it may go; all else is left."""
 
     @property
     def path(self) -> Path:
-        """What is removed."""
+        """What it is."""
         return self.location.stage if self.stage else self.location.path
+
+    @property
+    def name(self) -> str:
+        """Its path below the store's root."""
+        return self.path.relative_to(self.location.root).as_posix()
 
 
 def reachable(roots: Iterable[str], inputs: Mapping[str, Collection[str]]) -> set[str]:
@@ -45,7 +55,7 @@ def reachable(roots: Iterable[str], inputs: Mapping[str, Collection[str]]) -> se
 
 
 def garbage(graph: Graph, instance: dg.DagsterInstance) -> list[Garbage]:
-    """Everything that can go. What any declared partition is made from stays, declared itself or not."""
+    """Everything that serves nobody here. What any declared partition is made from stays, declared itself or not."""
     storage: Storage = graph.resources["storage"]
     store = storage.artifacts
     declared = {
@@ -58,20 +68,23 @@ def garbage(graph: Graph, instance: dg.DagsterInstance) -> list[Garbage]:
     inputs = {names[location]: manifest.recipe.inputs for location, manifest in found.items()}
     kept = reachable(declared, inputs)
     homes = {location.path for location in declared.values()}
+    why = "no dataset declares {}"
     orphans = [
-        Garbage(location, False, manifest.total_bytes, f"no dataset declares {names[location]}")
+        Garbage(location, False, manifest.total_bytes, why.format(names[location]), store.owns(location))
         for location, manifest in found.items()
         if location.path not in homes and names[location] not in kept
     ]
     return sorted([*_stages(store), *orphans], key=lambda item: item.path)
 
 
-def remove(items: Iterable[Garbage], store: Store) -> Iterator[Garbage]:
-    """Remove garbage; what a writer holds by now stays. Gives what is gone."""
+def remove(items: Iterable[Garbage]) -> Iterator[Garbage]:
+    """Remove what is ours; what a writer holds by now stays. Gives what is gone."""
     for item in items:
         with suppress(ImgassetsError):
-            removal.remove(store, item.location, stage_only=item.stage)
-            yield item
+            if item.ours:
+                removal.remove(item.location, stage_only=item.stage)
+                owners.release(item.location)
+                yield item
 
 
 def _artifacts(store: Store) -> Iterator[tuple[Location, Manifest]]:
@@ -96,7 +109,8 @@ def _stages(store: Store) -> Iterator[Garbage]:
             if name.startswith(".") and name.endswith(".stage"):
                 path = Path(folder, name)
                 location = Location(store.root, path.with_name(name[1:].removesuffix(".stage")), folder=True)
-                if not removal.being_written(store, location):
+                if not lock.held(location):
                     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                    yield Garbage(location, True, size, "left by a writer that died; a rerun would take it up")
+                    ours = store.owns(location) and removal.is_stage(path)
+                    yield Garbage(location, True, size, "left by a writer that died; a rerun would take it up", ours)
         folders[:] = [name for name in folders if not name.startswith(".")]

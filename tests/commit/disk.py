@@ -59,6 +59,8 @@ class Disk:
                 self._fds.pop(args[0], None)
             case "write" if args[0] in self._fds:
                 self._bytes[self._fds[args[0]]] += bytes(args[1])[:result]
+            case "ftruncate" if args[0] in self._fds:
+                del self._bytes[self._fds[args[0]]][args[1] :]
             case "fsync" if args[0] in self._fds:
                 self._sync(self._fds[args[0]])
             case "mkdir" if place := self._place(args[0], dir_fd):

@@ -27,6 +27,9 @@ MEMORY = Path("/dev/shm")  # noqa: S108
 VERSION = 2
 """What every attempt commits; version 1 is what may lie there before."""
 
+OWNER = ".imgassets/owners/demo.json"
+"""The record that says whose the dataset is."""
+
 Tree = dict[str, bytes | None]
 
 
@@ -39,6 +42,20 @@ def tree(root: Path) -> Tree:
     if root.is_file():
         return {"": root.read_bytes()}
     return {str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}
+
+
+def unlocked(found: Tree) -> Tree:
+    """A store's tree without what is there for locks."""
+    rest = {name: data for name, data in found.items() if not name.startswith(".imgassets/locks")}
+    if not any(name.startswith(".imgassets/") for name in rest):
+        rest.pop(".imgassets", None)
+    return rest
+
+
+def at_rest(root: Path) -> Tree:
+    """The tree of a store: the folder of its locks may stay, but nothing in it."""
+    found = tree(root)
+    return found if any(name.startswith(".imgassets/locks/") for name in found) else unlocked(found)
 
 
 @dataclass
@@ -98,6 +115,7 @@ class Case:
             Broken: a mixed or torn one is, or one that its manifest does not describe, or the old one is lost.
         """
         found = self._artifact(root)
+        self._whose(root, is_new=found == self.new)
         if found is None:
             path = victim.location_in(victim.store_at(root), self.kind).path
             aside = tree(path.with_name(f".{path.name}.old"))
@@ -136,7 +154,7 @@ class Case:
 
     def settled(self, root: Path) -> None:
         """The store is that of an undisturbed run."""
-        found = tree(root / "store")
+        found = at_rest(root / "store")
         if found != self.after:
             odd = sorted(k for k in found.keys() | self.after.keys() if found.get(k, b"-") != self.after.get(k, b"-"))
             raise Broken("differing", f"after the rerun these differ: {odd}")
@@ -145,9 +163,14 @@ class Case:
             raise Broken("differing", "the manifest is another one")
 
     def untouched(self, root: Path) -> None:
-        """Nothing new remains, and what was there is; what an earlier kill left may be there still, as it was."""
-        found = tree(root / "store")
-        if found not in (self.before, tree(self.template / "store")):
+        """Nothing new remains, and what was there is; what an earlier kill left may be there still, as it was.
+
+        Whose the dataset is, is recorded just before it is published: the record, or its folder, may be new.
+        """
+        found, left = tree(root / "store"), tree(self.template / "store")
+        folder: Tree = dict.fromkeys((".imgassets", ".imgassets/owners"))
+        new = [{}, folder, {**folder, OWNER: self.after[OWNER]}]
+        if found not in [was | more for was in (self.before, left, unlocked(left)) for more in new]:
             odd = sorted(k for k in found.keys() | self.before.keys() if found.get(k, b"-") != self.before.get(k, b"-"))
             raise Broken("remains", f"after the error these differ: {odd}")
 
@@ -159,6 +182,13 @@ class Case:
         full = "disk is full" in message or "could not be undone" in message
         if (code in {errno.ENOSPC, errno.EDQUOT}) > full:
             raise Broken("message", message)
+
+    def _whose(self, root: Path, *, is_new: bool) -> None:
+        record = root / "store" / OWNER
+        if is_new and not record.exists():
+            raise Broken("lost", "the new version is there, but not whose it is")
+        if record.exists() and record.read_bytes() != self.after[OWNER]:
+            raise Broken("torn", f"the record of the owner is {record.read_bytes()!r}")
 
     def _artifact(self, root: Path) -> Tree | None:
         path = victim.location_in(victim.store_at(root), self.kind).path

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from imgassets.commit import Location, Recipe, Stage, Store, Written
 from imgassets.errors import BadInput, ImgassetsError, MissingUpstream
 from tests.commit import victim
-from tests.commit.invariants import MEMORY, Tree, tree
+from tests.commit.invariants import MEMORY, Tree, at_rest, tree
 from tests.commit.shim import Death, Op, Shim
 
 Fault = Literal["none", "refused", "error", "lasting error", "kill", "interrupt"]
@@ -137,7 +137,7 @@ def check_history(data: st.DataObject, folder: bool) -> None:
             tidy = (how == "done" and not hit) or (tidy and step.fault in {"refused", "error"} and how == "failed")
             now = seen if seen is not None else now
         store.commit(location, recipe(step.files), lambda stage: victim.write(stage, step.files))
-        assert tree(store.root) == whole
+        assert at_rest(store.root) == whole
 
 
 @settings(max_examples=60, deadline=None)

@@ -32,7 +32,7 @@ ADOPTED = {"same.bin"}
 
 
 def store_at(root: Path) -> Store:
-    return Store(root / "store", root / "state")
+    return Store(root / "store", root / "state", lambda dataset: f"owner of {dataset}")
 
 
 def location_in(store: Store, kind: Kind) -> Location:

@@ -109,6 +109,7 @@ def test_gc_removes_what_nobody_declares(made: Home) -> None:
     stage = made.store / "arrays" / ".val_data.stage"
     (stage / "files").mkdir(parents=True)
     (stage / "files" / "images.npy").write_bytes(b"x" * 1000)
+    (stage / "journal").write_text(json.dumps("0" * 32))
     foreign = made.path / "store" / "notes.txt"
     foreign.write_text("mine")
     listed = made.json("gc", "--dry-run")
