@@ -140,18 +140,20 @@ class Sink(_File):
 class ScatterSink(_File):
     """A new file whose parts are written at their places in any order, each byte once; read again for its checksum."""
 
+    _digest = ""
+
     def put(self, data: Buffer, at: int) -> None:
         """Write any contiguous buffer from byte `at` on."""
         with self._remembering():
             view = memoryview(data)
             if not view.nbytes:
                 return
-            view = view.cast("B")
-            self._bytes += len(view)
-            self._written(len(view))
-            while view:
-                count = os.pwrite(self._fd, view, at)
-                view, at = view[count:], at + count
+            left = view.cast("B")
+            while left:
+                count = os.pwrite(self._fd, left, at)
+                left, at = left[count:], at + count
+            self._bytes += view.nbytes
+            self._written(view.nbytes)
 
     def digest(self) -> str:
         """Hexadecimal XXH3-128 of the whole file; known after `close()`."""
