@@ -162,8 +162,7 @@ class _Job:
             for k in range(count):
                 part = self._part(k)
                 for record in load(part.manifest).files:
-                    with stage.adopt(record.name) as target:
-                        os.link(part.file(record.name), target)
+                    stage.link(part.file(record.name), record)
                 shards.append(Shard.from_bytes(part.file(f"shard-{k:06d}.json").read_bytes()))
             return finish_store(self.source, stage, self.plan, shards)
 

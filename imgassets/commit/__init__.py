@@ -3,7 +3,7 @@
 from imgassets.commit.checksum import Checksums, xxh3_128
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_name, check_part
-from imgassets.commit.sink import Sink, begin_writing
+from imgassets.commit.sink import ScatterSink, Sink
 from imgassets.commit.stage import Location, Stage
 from imgassets.commit.store import Commit, Store, Written
 
@@ -14,11 +14,11 @@ __all__ = [
     "Location",
     "Manifest",
     "Recipe",
+    "ScatterSink",
     "Sink",
     "Stage",
     "Store",
     "Written",
-    "begin_writing",
     "check_name",
     "check_part",
     "load",

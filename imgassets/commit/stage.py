@@ -7,10 +7,10 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from imgassets.commit.checksum import digest_of
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe
@@ -24,13 +24,14 @@ from imgassets.commit.publish import (
     raise_it,
     remove_tree,
 )
-from imgassets.commit.sink import Sink, append_durably, begin_writing, write_durably
+from imgassets.commit.sink import ScatterSink, Sink, append_durably, write_durably
 from imgassets.errors import StoreError
 from imgassets.progress import Progress
 
 log = logging.getLogger(__name__)
 
 MANIFEST = ".imgassets.json"
+AnySink = TypeVar("AnySink", Sink, ScatterSink)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Location:
 class Stage:
     """The next version of one artifact.
 
-    `create` and `adopt` add files; each is durable and in the journal before the next begins, so that an
+    `create`, `scatter` and `link` add files; each is durable and in the journal before the next begins, so that an
     attempt that was killed can be taken up again: `finished` tells what is there already, checksum verified.
     """
 
@@ -127,32 +128,25 @@ class Stage:
         """The content of a finished file."""
         return (self._files / self._records[name].name).read_bytes()
 
-    @contextmanager
-    def create(self, name: str) -> Iterator[Sink]:
+    def create(self, name: str) -> AbstractContextManager[Sink]:
         """A new file of the artifact, as a sink; durable and recorded on exit, gone on error."""
-        path = self._path_for(name)
-        sink = Sink(path, self.progress)
-        with self._gone_on_error(path):
-            try:
-                yield sink
-                sink.close()
-            finally:
-                sink.abandon()
-        self._record(FileRecord(name, sink.tell(), sink.digest()))
+        return self._filled(name, Sink)
 
-    @contextmanager
-    def adopt(self, name: str) -> Iterator[Path]:
-        """A path for a library that insists on one; what is there on exit is checksummed, made durable and recorded."""
-        path = self._path_for(name)
+    def scatter(self, name: str) -> AbstractContextManager[ScatterSink]:
+        """The same, for a file whose parts are not written in order."""
+        return self._filled(name, ScatterSink)
+
+    def link(self, source: Path, record: FileRecord) -> None:
+        """Take up a finished file of another artifact by the name that is recorded of it.
+
+        Raises:
+            StoreError: its bytes are not those that are recorded.
+        """
+        path = self._path_for(record.name)
         with self._gone_on_error(path):
-            yield path
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                begin_writing(fd)  # meanwhile the bytes are read from memory
-                record = FileRecord(name, path.stat().st_size, digest_of(path))
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            os.link(source, path)
+            if digest_of(path) != record.xxh3_128:
+                raise StoreError(f"{source} is damaged: delete {source.parent} and run again.")
         self._record(record)
 
     def publish(self, facts: Mapping[str, Any], exceptions: Sequence[Mapping[str, Any]]) -> Manifest:
@@ -192,6 +186,21 @@ class Stage:
                 break
             with suppress(OSError):  # one that holds anything stays
                 folder.rmdir()
+
+    @contextmanager
+    def _filled(self, name: str, kind: type[AnySink]) -> Iterator[AnySink]:
+        path = self._path_for(name)
+        with self._gone_on_error(path):
+            sink = kind(path, self.progress)
+            try:
+                try:
+                    yield sink
+                finally:
+                    sink.check()  # rather than what a library makes of it, even nothing
+                sink.close()
+            finally:
+                sink.abandon()
+        self._record(FileRecord(name, sink.tell(), sink.digest()))
 
     @contextmanager
     def _gone_on_error(self, path: Path) -> Iterator[None]:

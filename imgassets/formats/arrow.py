@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from imgassets.columns import Column, Field, as_bytes
-from imgassets.commit import Sink
 from imgassets.errors import BadInput
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 
 def type_of(field: Field) -> Any:
@@ -67,22 +62,3 @@ def column_of(field: Field, array: Any) -> Column:
         return np.asarray(array.to_numpy(zero_copy_only=False), np.dtype(field.dtype))
     raw = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * field.nbytes :][: len(array) * field.nbytes]
     return raw.view(field.dtype).reshape(len(array), *field.shape)
-
-
-class SinkFile(io.RawIOBase):
-    """A sink with the manners of a Python file, as Arrow's writers expect them; closing it leaves the sink open."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    def writable(self) -> bool:
-        """It is."""
-        return True
-
-    def tell(self) -> int:
-        """Bytes written so far."""
-        return self._sink.tell()
-
-    def write(self, data: Buffer) -> int:
-        """Append a buffer."""
-        return self._sink.write(data)

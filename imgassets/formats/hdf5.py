@@ -6,13 +6,15 @@ and `offsets`, int64 (rows + 1), row i being `data[offsets[i]:offsets[i + 1]]`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 
-from imgassets.columns import Columns, Field, as_bytes, rows_of
-from imgassets.commit import Stage, begin_writing
+from imgassets.columns import Columns, Field, as_bytes
+from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.extents import Extent, Files, Index, Spans, one_run
 
@@ -25,38 +27,65 @@ OBJECTS, OBJECT = 4096, 500
 def write(
     stage: Stage, stem: str, fields: Sequence[Field], rows: int, blocks: Iterable[Columns], options: Mapping[str, Any]
 ) -> None:
-    """Write one shard of `rows` rows."""
-    import h5py
+    """Write one shard of `rows` rows.
 
+    HDF5 makes the structure in memory, for it cannot be told that a write has failed: it loses such errors, or dies of
+    them. The data go by it, to the places it has for them.
+    """
+    with stage.scatter(f"{stem}.h5") as sink, _memory() as memory:
+        spans = []
+        with _create(f"/dev/fd/{memory.fileno()}") as file:
+            for at, data in _data(file, fields, rows, blocks):
+                sink.put(data, at)
+                spans.append((at, data.nbytes))
+        for at, size in _between(spans, memory.seek(0, os.SEEK_END)):
+            sink.put(os.pread(memory.fileno(), size, at), at)
+
+
+def _memory() -> IO[bytes]:
+    """An empty file of this process alone, in memory where the system has such files."""
+    return open(os.memfd_create("hdf5"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile()
+
+
+def _data(
+    file: Any, fields: Sequence[Field], rows: int, blocks: Iterable[Columns]
+) -> Iterator[tuple[int, memoryview[Any]]]:
+    """Make the groups and datasets; yields the contiguous pieces of their data, each with its place in the file."""
+    places: dict[str, int] = {}
     sizes: dict[str, list[int]] = {field.name: [0] for field in fields if field.ragged}
     pieces: dict[str, list[int]] = {name: [] for name in sizes}
-    with stage.adopt(f"{stem}.h5") as path, h5py.File(_create(path)) as file:
+    for field in fields:
+        if field.ragged:
+            _group(file, field.name)
+            _group(file, f"{field.name}/blocks")
+        else:
+            places[field.name] = _dataset(file, field.name, (rows, *field.shape), field.dtype)
+    for block in blocks:
         for field in fields:
-            if field.ragged:
-                _group(file, field.name)
-                _group(file, f"{field.name}/blocks")
-            else:
-                _dataset(file, field.name, (rows, *field.shape), field.dtype)
-        row = 0
-        for block in blocks:
-            count = rows_of(block)
-            for field in fields:
-                column = block[field.name]
-                if field.ragged:
-                    data = np.frombuffer(b"".join(column), np.uint8)
-                    sizes[field.name] += map(len, column)
-                    if data.size:
-                        name = f"{field.name}/blocks/{len(pieces[field.name]):06d}"
-                        _dataset(file, name, data.shape, "|u1")[:] = data
-                        pieces[field.name].append(data.size)
-                else:
-                    values = as_bytes(field, column).view(field.dtype).reshape(count, *field.shape)
-                    file[field.name][row : row + count] = values
-            begin_writing(file.id.get_vfd_handle())
-            row += count
-        for name, lengths in sizes.items():
-            _dataset(file, f"{name}/offsets", (len(lengths),), "<i8")[:] = np.cumsum(lengths, dtype=np.int64)
-            _joined(file, f"{name}/data", f"{name}/blocks", pieces[name])
+            column = block[field.name]
+            if not field.ragged:
+                data = as_bytes(field, column).data
+                yield places[field.name], data
+                places[field.name] += data.nbytes
+                continue
+            sizes[field.name] += map(len, column)
+            if joined := b"".join(column):
+                name = f"{field.name}/blocks/{len(pieces[field.name]):06d}"
+                yield _dataset(file, name, (len(joined),), "|u1"), memoryview(joined)
+                pieces[field.name].append(len(joined))
+    for name, lengths in sizes.items():
+        offsets = np.cumsum(lengths, dtype=np.dtype("<i8"))
+        yield _dataset(file, f"{name}/offsets", offsets.shape, "<i8"), offsets.data
+        _joined(file, f"{name}/data", f"{name}/blocks", pieces[name])
+
+
+def _between(spans: Iterable[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
+    """(start, size) of what lies before, between and after spans, up to `end`."""
+    at = 0
+    for start, size in sorted([*spans, (end, 0)]):
+        if start > at:
+            yield at, start - at
+        at = start + size
 
 
 def weigh(
@@ -116,17 +145,18 @@ def _spans(name: str, offsets: Any, rows: int, pieces: list[Any]) -> Spans:
     return Spans(name, offsets[:-1] + places[piece], sizes)
 
 
-def _create(path: Any) -> Any:
-    """A new file whose large datasets begin at a page; nothing in it depends on the clock."""
+def _create(path: str) -> Any:
+    """A file in the place of the one there: large datasets begin at a page, and nothing depends on the clock."""
     import h5py
 
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fapl_stdio()  # the default driver asks for the descriptor's real path, and there is none
     access.set_alignment(PAGE, PAGE)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     create = h5py.h5p.create(h5py.h5p.FILE_CREATE)
     create.set_obj_track_times(False)
-    return h5py.h5f.create(bytes(path), h5py.h5f.ACC_EXCL, fcpl=create, fapl=access)
+    return h5py.File(h5py.h5f.create(path.encode(), h5py.h5f.ACC_TRUNC, fcpl=create, fapl=access))
 
 
 def _group(file: Any, name: str) -> None:
@@ -137,8 +167,8 @@ def _group(file: Any, name: str) -> None:
     h5py.h5g.create(file.id, name.encode(), gcpl=create)
 
 
-def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-    """A contiguous dataset that takes its place in the file at once and is not filled before it is written."""
+def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: str) -> int:
+    """Make a contiguous dataset; returns its place in the file, which HDF5 leaves as it is."""
     import h5py
 
     create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -147,7 +177,8 @@ def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: str) -> Any:
     create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     create.set_obj_track_times(False)
     space = h5py.h5s.create_simple(shape)
-    return h5py.Dataset(h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, create))
+    made = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, create)
+    return int(made.get_offset())
 
 
 def _joined(file: Any, name: str, blocks: str, sizes: Sequence[int]) -> None:

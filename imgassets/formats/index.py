@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from imgassets.commit import Stage, Written
 from imgassets.errors import StoreError
+from imgassets.formats.one_way import OneWay
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,10 +39,11 @@ class Index:
 
 def write_index(index: Index, stage: Stage) -> Written:
     """Write `index.parquet` (zstd, dictionary-encoded text, page checksums) and `report.json`."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with stage.adopt(TABLE) as path:
-        pq.write_table(index.table, path, compression="zstd", write_page_checksum=True)
+    with stage.create(TABLE) as sink, pa.PythonFile(OneWay(sink), mode="w") as file:
+        pq.write_table(index.table, file, compression="zstd", write_page_checksum=True)
     with stage.create(REPORT) as sink:
         sink.write(
             json.dumps(index.report, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"

@@ -14,8 +14,9 @@ import numpy as np
 from imgassets.columns import Column, Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
-from imgassets.formats.arrow import SinkFile, array_of, column_of, schema_of
+from imgassets.formats.arrow import array_of, column_of, schema_of
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans
+from imgassets.formats.one_way import OneWay
 
 NAME = "ipc/2"
 ALIGNMENT = 64
@@ -33,7 +34,7 @@ def write(
     schema = schema_of(fields)
     with (
         stage.create(f"{stem}.arrow") as sink,
-        pa.PythonFile(SinkFile(sink), mode="w") as file,
+        pa.PythonFile(OneWay(sink), mode="w") as file,
         pa.ipc.new_file(file, schema) as writer,
     ):
         heads: tuple[int, int] | None = None

@@ -1,4 +1,4 @@
-"""A sink in the dress of a Python file, for libraries that write to one front to back."""
+"""A sink with the manners of a Python file, for libraries that write to one front to back."""
 
 from __future__ import annotations
 

@@ -17,8 +17,9 @@ import numpy as np
 from imgassets.columns import Column, Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
-from imgassets.formats.arrow import SinkFile, array_of, column_of, schema_of
+from imgassets.formats.arrow import array_of, column_of, schema_of
 from imgassets.formats.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
+from imgassets.formats.one_way import OneWay
 
 NAME = "parquet/1"
 GROUP_ROWS = 1024
@@ -40,7 +41,7 @@ def write(
     schema = schema_of(every, _huggingface(fields, options.get("classes", ())))
     with (
         stage.create(f"{stem}.parquet") as sink,
-        pa.PythonFile(SinkFile(sink), mode="w") as file,
+        pa.PythonFile(OneWay(sink), mode="w") as file,
         pq.ParquetWriter(
             file,
             schema,

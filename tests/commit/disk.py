@@ -61,6 +61,10 @@ class Disk:
                 self._bytes[self._fds[args[0]]] += bytes(args[1])[:result]
             case "ftruncate" if args[0] in self._fds:
                 del self._bytes[self._fds[args[0]]][args[1] :]
+            case "pwrite" if args[0] in self._fds:
+                data, (_, part, at) = self._bytes[self._fds[args[0]]], args
+                data.extend(bytes(max(0, at - len(data))))
+                data[at : at + result] = bytes(part)[:result]
             case "fsync" if args[0] in self._fds:
                 self._sync(self._fds[args[0]])
             case "mkdir" if place := self._place(args[0], dir_fd):

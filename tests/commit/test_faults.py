@@ -62,7 +62,8 @@ def killed(case: Case, op: Op, *, half: bool, exchange: bool) -> None:
     def stop(now: Op) -> None:
         if now.number == op.number:
             if half:
-                os.write(now.args[0], bytes(now.args[1])[: len(now.args[1]) // 2])
+                fd, data, *at = now.args
+                getattr(os, now.name)(fd, bytes(data)[: len(data) // 2], *at)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def attempt() -> None:
@@ -77,7 +78,7 @@ def killed(case: Case, op: Op, *, half: bool, exchange: bool) -> None:
 
 def kill_all(case: Case, tally: Tally, points: list[Op], *, exchange: bool) -> None:
     for op in points:
-        for half in (False, True) if op.name == "write" else (False,):
+        for half in (False, True) if op.name in {"write", "pwrite"} else (False,):
             repro = f"{name(case, exchange)}: SIGKILL at call {op.number}, {op.name}{' half' * half}"
             tally.check(repro, lambda op=op, half=half: killed(case, op, half=half, exchange=exchange))  # type: ignore[misc]
 
@@ -225,8 +226,9 @@ def test_an_interrupt_at_every_call(case: Case, exchange: bool) -> None:
 def test_short_writes_are_taken_up(case: Case) -> None:
     """The system may take fewer bytes than it was given."""
     root = case.fresh()
-    real = os.write
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[: max(1, len(data) // 2)]))
+        for name in ("write", "pwrite"):
+            real = getattr(os, name)
+            patch.setattr(os, name, lambda fd, d, *at, real=real: real(fd, bytes(d)[: max(1, len(d) // 2)], *at))
         victim.commit(root, case.kind, VERSION)
     case.settle(root)

@@ -224,13 +224,13 @@ def test_a_sink_that_failed_leaves_no_file_and_its_name_free(store: Store) -> No
             sink.write(b"x")
             raise BadInput("sample 7 is bad.")
 
-    def fail_by_path(stage: Stage, name: str) -> None:
-        with stage.adopt(name) as path:
-            path.write_bytes(b"x")
+    def fail_scattered(stage: Stage, name: str) -> None:
+        with stage.scatter(name) as sink:
+            sink.put(b"x", 1)
             raise BadInput("sample 7 is bad.")
 
     def write(stage: Stage) -> Written:
-        for attempt in (fail, fail_by_path):
+        for attempt in (fail, fail_scattered):
             for name in ("part-0.txt", "bad.txt"):
                 with pytest.raises(BadInput):
                     attempt(stage, name)
@@ -242,11 +242,12 @@ def test_a_sink_that_failed_leaves_no_file_and_its_name_free(store: Store) -> No
 
 def test_what_was_not_recorded_is_not_published(store: Store) -> None:
     def write(stage: Stage) -> Written:
-        with stage.adopt("sub/a.txt") as path:
-            path.write_text("a")
-            path.with_name("a.txt.tmp").write_text("forgotten")
-            (path.parent / "cache").mkdir()
-            (path.parent / "link").symlink_to("/")
+        with stage.create("sub/a.txt") as sink:
+            sink.write(b"a")
+        beside = stage.location.stage / "files" / "sub"
+        (beside / "a.txt.tmp").write_text("forgotten")
+        (beside / "cache").mkdir()
+        (beside / "link").symlink_to("/")
         return Written()
 
     location = store.commit(folder(store), recipe(), write).location

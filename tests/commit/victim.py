@@ -27,8 +27,8 @@ FILES: Mapping[str, Mapping[int, Mapping[str, bytes]]] = {
     },
     "file": {1: {"x.tar": b"1" * 70_000}, 2: {"x.tar": b"2" * 70_000}, 3: {"x.tar": b"3" * 70_000}},
 }
-ADOPTED = {"same.bin"}
-"""Written by path instead of through a sink."""
+SCATTERED = {"same.bin"}
+"""Not written from front to back."""
 
 
 def store_at(root: Path) -> Store:
@@ -49,18 +49,15 @@ def write(stage: Stage, files: Mapping[str, bytes]) -> Written:
     for name, data in files.items():
         if stage.finished(name):
             continue
-        if name in ADOPTED:
-            with stage.adopt(name) as path:
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-                try:
-                    while data:
-                        data = data[os.write(fd, data) :]
-                finally:
-                    os.close(fd)
+        half = len(data) // 2
+        if name in SCATTERED:
+            with stage.scatter(name) as places:
+                places.put(data[half:], half)
+                places.put(data[:half], 0)
         else:
             with stage.create(name) as sink:
-                sink.write(data[: len(data) // 2])
-                sink.write(data[len(data) // 2 :])
+                sink.write(data[:half])
+                sink.write(data[half:])
     return Written({"files": len(files)})
 
 
