@@ -108,8 +108,8 @@ def plan(
 @click.command()
 @click.argument("selection")
 @partitions_option
-@click.option("--missing", is_flag=True, help="Only what is not in the store, or not recorded.")
-@click.option("--failed", is_flag=True, help="Only what failed when it was last tried.")
+@click.option("--missing", is_flag=True, help="Only what is not in the store, not recorded or not checked.")
+@click.option("--failed", is_flag=True, help="Only what failed when it was last tried, or was left unchecked then.")
 @click.option("--stale", is_flag=True, help="Only what would come out differently now: other inputs, settings, code.")
 @click.option("--force", is_flag=True, help="Build again, also what is proven to be there and unchanged.")
 @settings_option
@@ -145,9 +145,8 @@ def backfill(
     from imgassets.operations import backfill as operation
     from imgassets.operations import states
 
-    which = [
-        state for state, asked in ((states.missing, missing), (states.failed, failed), (states.stale, stale)) if asked
-    ]
+    asked = {states.missing: missing, states.failed: failed, states.unchecked: missing or failed, states.stale: stale}
+    which = [state for state, yes in asked.items() if yes]
     config = parse_settings(settings) | ({"force": True} if force else {})
     console = Console(stderr=True)
     outcomes = []
@@ -159,8 +158,8 @@ def backfill(
                 # an index made a moment ago may have registered partitions
                 keys = listed = listed if partitions else asset.keys(instance)
                 if which:  # asked when the assets before have been made
-                    asked = {key for state in which for key in state(asset, instance)}
-                    keys = [key for key in listed if key in asked]
+                    found_so = {key for state in which for key in state(asset, instance)}
+                    keys = [key for key in listed if key in found_so]
                 bar = bars.add_task(asset.name, total=len(keys)) if bars else None
                 outcome = operation.backfill(
                     asset,
@@ -227,6 +226,8 @@ def _tell(outcome: Any, console: Console) -> None:
     for name, reason in (outcome.failed | outcome.failed_checks).items():
         console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
     summary = f"  {len(outcome.built)} built, {len(outcome.unchanged)} unchanged, {len(outcome.failed)} failed"
+    if outcome.checked:
+        summary += f", {len(outcome.checked)} checked after all"
     console.print(f"{outcome.asset}\n{summary}", highlight=False)
 
 
