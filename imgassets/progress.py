@@ -1,12 +1,24 @@
-"""Rate and time left, said in the log every few seconds: long work that is silent looks like work that hangs."""
+"""Rate and time left, said every few seconds: long work that is silent looks like work that hangs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 
 EVERY = 5.0
-"""Seconds between two lines."""
+"""Seconds between two lines in a log."""
+OFTEN = 0.5
+"""Seconds between two things that are told."""
+
+listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+"""Told in a few words what the work in this process is at: a progress bar."""
+
+
+def tell(text: str) -> None:
+    """Tell the listener, if there is one."""
+    if (listening := listener.get()) is not None:
+        listening(text)
 
 
 class Progress:
@@ -20,20 +32,24 @@ class Progress:
         self._what = what
         self.total = total
         self._done = 0
-        self._start = self._last = time.monotonic()
+        self._start = self._said = self._told = time.monotonic()
+        self._listener = listener.get()  # bytes may be counted in other threads, which have none
 
     def __call__(self, nbytes: int) -> None:
         """Count `nbytes` more."""
         self._done += nbytes
         now = time.monotonic()
-        if now - self._last >= EVERY:
-            self._last = now
-            self._say(self._line(now - self._start))
+        if now - self._said >= EVERY:
+            self._said = now
+            self._say(f"{self._what}: {self._far(now)}")
+        if self._listener is not None and now - self._told >= OFTEN:
+            self._told = now
+            self._listener(self._far(now))
 
-    def _line(self, seconds: float) -> str:
-        rate = self._done / seconds
-        line = f"{self._what}: {self._done / 1e6:,.0f} MB, {rate / 1e6:,.0f} MB/s"
+    def _far(self, now: float) -> str:
+        rate = self._done / (now - self._start)
+        text = f"{self._done / 1e6:,.0f} MB, {rate / 1e6:,.0f} MB/s"
         if self.total:
             left = max(self.total - self._done, 0) / max(rate, 1)
-            line += f", {100 * min(self._done / self.total, 1):.0f} %, {left:.0f} s left"
-        return line
+            text += f", {100 * min(self._done / self.total, 1):.0f} %, {left:.0f} s left"
+        return text

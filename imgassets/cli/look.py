@@ -54,6 +54,8 @@ def status(selection: str, as_json: bool) -> None:
                 click.echo(f"  {one.asset}/{key}: {reason}")
             if len(one.reasons) > SHOWN:
                 click.echo(f"  … and {len(one.reasons) - SHOWN} more of {one.asset}: see --json")
+            if one.unchecked:
+                click.echo(f"  {one.asset}: {one.unchecked} unchecked; `imgassets backfill {one.asset}` checks them")
     sys.exit(1 if any(one.failed for one in found) else 0)
 
 

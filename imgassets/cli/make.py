@@ -26,7 +26,6 @@ from imgassets.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
 
 @click.command("sample-data")
@@ -108,8 +107,8 @@ def plan(
 @click.command()
 @click.argument("selection")
 @partitions_option
-@click.option("--missing", is_flag=True, help="Only what is not in the store, or not recorded.")
-@click.option("--failed", is_flag=True, help="Only what failed when it was last tried.")
+@click.option("--missing", is_flag=True, help="Only what is not in the store, not recorded or not checked.")
+@click.option("--failed", is_flag=True, help="Only what failed when it was last tried, or was left unchecked then.")
 @click.option("--stale", is_flag=True, help="Only what would come out differently now: other inputs, settings, code.")
 @click.option("--force", is_flag=True, help="Build again, also what is proven to be there and unchanged.")
 @settings_option
@@ -140,39 +139,37 @@ def backfill(
       imgassets backfill '+imagenet64/csv_sample' --set csv_size_gb=0.5
     """
     import dagster as dg
-    from rich.console import Console
 
+    from imgassets.cli.bars import Bars, console
     from imgassets.operations import backfill as operation
     from imgassets.operations import states
 
-    which = [
-        state for state, asked in ((states.missing, missing), (states.failed, failed), (states.stale, stale)) if asked
-    ]
+    asked = {states.missing: missing, states.failed: failed, states.unchecked: missing or failed, states.stale: stale}
+    which = [state for state, yes in asked.items() if yes]
     config = parse_settings(settings) | ({"force": True} if force else {})
-    console = Console(stderr=True)
     outcomes = []
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, console() as terminal:
         found = wanted(selection, partitions, instance)
         chosen = settable([asset for asset, _ in found], config, selection)
-        with nullcontext() if as_json else _bars(console) as bars:
+        with nullcontext() if as_json else Bars(terminal) as bars:
             for asset, listed in found:
                 # an index made a moment ago may have registered partitions
                 keys = listed = listed if partitions else asset.keys(instance)
                 if which:  # asked when the assets before have been made
-                    asked = {key for state in which for key in state(asset, instance)}
-                    keys = [key for key in listed if key in asked]
-                bar = bars.add_task(asset.name, total=len(keys)) if bars else None
+                    found_so = {key for state in which for key in state(asset, instance)}
+                    keys = [key for key in listed if key in found_so]
+                bar = bars.begin(asset.name, len(keys)) if bars else None
                 outcome = operation.backfill(
                     asset,
                     keys,
                     instance,
                     config=config if asset in chosen else None,
                     log_level="INFO" if verbose else "CRITICAL",
-                    observe=lambda _, bar=bar: bars.advance(bar) if bars else None,  # type: ignore[misc]
+                    observe=lambda _, bar=bar: bars.done(bar) if bars else None,  # type: ignore[misc]
                 )
                 outcomes.append(outcome)
                 if not as_json:
-                    _tell(outcome, console)
+                    _tell(outcome, terminal)
     if as_json:
         emit([asdict(outcome) for outcome in outcomes])
     sys.exit(1 if any(outcome.failed for outcome in outcomes) else 0)
@@ -201,32 +198,12 @@ def view(key: str, folder: Path, partitions: str | None) -> None:
         click.echo(path)
 
 
-def _bars(console: Console) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
 def _tell(outcome: Any, console: Console) -> None:
     for name, reason in (outcome.failed | outcome.failed_checks).items():
         console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
     summary = f"  {len(outcome.built)} built, {len(outcome.unchanged)} unchanged, {len(outcome.failed)} failed"
+    if outcome.checked:
+        summary += f", {len(outcome.checked)} checked after all"
     console.print(f"{outcome.asset}\n{summary}", highlight=False)
 
 

@@ -1,18 +1,21 @@
 """What is proven of an ILSVRC dataset's artifacts, with numbers."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
 import numpy as np
 
 from imgassets.classes import imagenet_classes
+from imgassets.commit import Manifest
 from imgassets.components.checks import Verdict, artifact_check
-from imgassets.errors import MissingUpstream
+from imgassets.errors import ImgassetsError, MissingUpstream, one_line
 from imgassets.formats.imagenet_records import names_digest
 from imgassets.formats.jpeg import Damaged, read_frame
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.io.artifacts import Artifact, Artifacts
+from imgassets.progress import tell
 from imgassets.sources import sharding
 
 
@@ -111,20 +114,27 @@ def _every_image_once(
 
         Compares each shard's list of names, by its checksum in the manifest, with the images that the index, the seed
         and the number of shards give it; `records_sound` compares the manifest with the records. A warning as long as
-        shards are missing.
+        an index or shards are missing.
         """
+        tell("checking every_image_once")
         found = {split: _Found(tfrecords, tar_index[split], split, shards[split], spread) for split in shards}
-        wrong = [key for one in found.values() for key in one.wrong]
-        missing = sum(one.missing for one in found.values())
-        text = f"{missing} shards are still missing" if missing else "every image is in exactly one record"
-        numbers: dict[str, Any] = {"missing_shards": missing, "wrong": wrong[:20]}
+        problems = [problem for one in found.values() for problem in one.problems]
+        missing = [name for one in found.values() for name in one.missing]
+        numbers: dict[str, Any] = {"missing_shards": sum(name in tfrecords for name in missing)}
         for split, one in found.items():
             numbers |= {f"{split}_images": one.images, f"{split}_records": one.records}
+        if problems:
+            text = problems[0] + (f" And {len(problems) - 1} more problems." if len(problems) > 1 else "")
+        elif missing:
+            text = f"not yet: {missing[0]}" + (f" and {len(missing) - 1} more are" if len(missing) > 1 else " is")
+            text += " still missing"
+        else:
+            text = "every image is in exactly one record"
         return dg.AssetCheckResult(
-            passed=not (wrong or missing),
-            metadata=numbers,
-            severity=dg.AssetCheckSeverity.ERROR if wrong else dg.AssetCheckSeverity.WARN,
-            description=f"{len(wrong)} shards hold other images than they should, e.g. {wrong[0]}" if wrong else text,
+            passed=not (problems or missing),
+            metadata=numbers | {"problems": problems[:20], "missing": missing[:20]},
+            severity=dg.AssetCheckSeverity.ERROR if problems else dg.AssetCheckSeverity.WARN,
+            description=one_line(text),
         )
 
     return every_image_once
@@ -134,21 +144,36 @@ class _Found:
     """What the shards of one split hold, beside what its index gives them."""
 
     def __init__(self, tfrecords: Artifacts, index: Artifact, split: str, shards: int, spread: sharding.Spread) -> None:
-        table = index.open().table(["name", "problem"])
+        self.images = 0
+        self.missing: list[str] = []
+        """The index and the shards that are not there yet."""
+        self.problems: list[str] = []
+        """A sentence for each that is damaged, and for each shard that holds other images than it should."""
+        table = self._there(f"the index of {split}", lambda: index.open().table(["name", "problem"]))
+        manifests = [self._there(key, lambda key=key: tfrecords[key].manifest) for key in sharding.stems(split, shards)]  # type: ignore[misc]
+        self.records = sum(manifest.facts["rows"] for manifest in manifests if manifest)
+        if table is not None:
+            self._compare(table, manifests, spread)
+
+    def _there(self, name: str, look: Callable[[], Any]) -> Any:
+        """What `look` finds; None, and a note, where it is missing or damaged."""
+        try:
+            return look()
+        except MissingUpstream:
+            self.missing.append(name)
+        except ImgassetsError as error:
+            self.problems.append(str(error))
+
+    def _compare(self, table: Any, manifests: Sequence[Manifest | None], spread: sharding.Spread) -> None:
         sound = table["problem"].is_null().to_numpy()
+        self.images = int(sound.sum())
         order: Any = None
-        self.images, self.records, self.missing = int(sound.sum()), 0, 0
-        self.wrong: list[str] = []
-        for shard, key in enumerate(sharding.stems(split, shards)):
-            try:
-                manifest = tfrecords[key].manifest
-            except MissingUpstream:
-                self.missing += 1
+        for shard, manifest in enumerate(manifests):
+            if manifest is None:
                 continue
             if order is None:  # that of the first shard there is: others of another seed then hold other images
                 order = sharding.shuffled(len(table), manifest.settings.get("seed"))
-            place = sharding.chunk(len(table), shards, shard, spread)
+            place = sharding.chunk(len(table), len(manifests), shard, spread)
             rows = order[place.start : place.stop]
-            self.records += manifest.facts["rows"]
             if names_digest(table["name"].take(rows[sound[rows]]).to_pylist()) != manifest.facts["names"]:
-                self.wrong.append(key)
+                self.problems.append(f"{manifest.recipe.partition} holds other images than it should.")

@@ -1,6 +1,7 @@
 """Many partitions in few runs, in this process: what Dagster's own command line refuses for multi-run assets."""
 
-from collections.abc import Callable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from imgassets.errors import BadInput, one_line
 from imgassets.io.base import on_partition
 from imgassets.io.graph import Asset, run_tags
 from imgassets.io.prospects import Prospect, Prospects, Verdict
+from imgassets.operations.checks import ALL, checks_of, is_partitioned, run_checks, unchecked
 from imgassets.operations.graph import definitions, graph
 from imgassets.operations.launcher import this_host
 
@@ -23,6 +25,8 @@ class Outcome:
     unchanged: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     """Why, by partition."""
+    checked: list[str] = field(default_factory=list)
+    """Partitions that earlier runs had left unchecked; `*` for the checks of all of them together."""
     failed_checks: dict[str, str] = field(default_factory=dict)
     """What was found, by name of the check and partition."""
 
@@ -39,7 +43,8 @@ def backfill(
     """Materialize `partitions` of an asset in as few runs as its backfill policy allows, recorded in `instance`.
 
     What is recorded and proven to be unchanged needs no run. A run covers neighbours only, as
-    Dagster's ranges do. A partition that fails keeps no other from being made.
+    Dagster's ranges do. A partition that fails keeps no other from being made. Checks that a run did not come to,
+    because it was killed or one of its partitions failed, are run in the end.
 
     Args:
         config: run configuration of the asset, e.g. `{"force": True}`.
@@ -50,33 +55,69 @@ def backfill(
         BadInput: a setting in `config` is of another type than the asset's.
     """
     outcome = Outcome(asset.name)
-    job = definitions().resolve_implicit_global_asset_job_def()
-    run_config = {
-        "loggers": {"console": {"config": {"log_level": log_level}}},
-        "ops": {"__".join(asset.key.path): {"config": dict(config or {})}},
-    }
+    loggers = {"loggers": {"console": {"config": {"log_level": log_level}}}}
+    run_config = {**loggers, "ops": {"__".join(asset.key.path): {"config": dict(config or {})}}}
     outcome.unchanged = _unchanged(asset, partitions, instance, config or {})
     for key in outcome.unchanged:
         if observe:
             observe(key)
     skipped = set(outcome.unchanged)
+    checked: set[str] = set()
     token = on_partition.set(observe)
     try:
         for run in asset.runs([key for key in partitions if key not in skipped], instance):
-            result = job.execute_in_process(
-                run_config=run_config,
-                instance=instance,
-                asset_selection=[asset.key],
-                partition_key=run[0] if len(run) == 1 else None,
-                tags=this_host() | (run_tags(run) if len(run) > 1 else {}),
-                raise_on_error=False,
-            )
-            _collect(outcome, run, result, instance)
+            _tidy()
+            run_id = _make(outcome, asset, run, instance, run_config)
+            if not outcome.failed.keys() & run:  # else Dagster has skipped its checks
+                checked.add(run_id)
+        _check_the_rest(outcome, asset, instance, loggers, checked)
     except dg.DagsterInvalidConfigError as error:
         raise BadInput(f"{asset.name} cannot be configured so: {error.errors[0].message}") from error
     finally:
         on_partition.reset(token)
     return outcome
+
+
+def _make(
+    outcome: Outcome, asset: Asset, run: Sequence[str], instance: dg.DagsterInstance, run_config: Mapping[str, Any]
+) -> str:
+    """One run; its id."""
+    job = definitions().resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        run_config=run_config,
+        instance=instance,
+        asset_selection=[asset.key],
+        partition_key=run[0] if len(run) == 1 else None,
+        tags=this_host() | (run_tags(run) if len(run) > 1 else {}),
+        raise_on_error=False,
+    )
+    _collect(outcome, run, result, instance)
+    _collect_checks(outcome, asset, run, result)
+    return result.run_id
+
+
+def _check_the_rest(
+    outcome: Outcome, asset: Asset, instance: dg.DagsterInstance, loggers: Mapping[str, Any], checked: Collection[str]
+) -> None:
+    """Run the checks that no run of `checked`, nor any before, has come to, of the partitions that are current."""
+    current = {*outcome.built, *outcome.unchanged}
+    rest = {check: keys & current or keys & {ALL} for check, keys in unchecked(asset, instance, checked).items()}
+    every = {key for keys in rest.values() for key in keys}
+    for run in [*asset.runs(every, instance), *([[ALL]] if ALL in every else [])]:
+        due = [check for check, keys in rest.items() if keys & set(run)]
+        _tidy()
+        result = run_checks(due, run if run != [ALL] else [], instance, loggers)
+        _collect_checks(outcome, asset, run, result)
+        outcome.checked += run
+
+
+def _tidy() -> None:
+    """Free what the run before held.
+
+    Dagster's jobs and steps refer to each other in cycles, and to what went through them: upstream tables, pictures,
+    events. Python meets such cycles by chance, after hundreds of MB; to look for them takes a fraction of a second.
+    """
+    gc.collect()
 
 
 def accepts(asset: Asset, config: Mapping[str, Any]) -> bool:
@@ -136,7 +177,19 @@ def _collect(
             outcome.built.append(key)
         else:
             outcome.unchanged.append(key)
+
+
+def _collect_checks(outcome: Outcome, asset: Asset, run: Sequence[str], result: dg.ExecuteInProcessResult) -> None:
+    checks = checks_of(asset.key)
     for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed and (evaluation.partition or len(run) == 1):
-            name = f"{evaluation.check_name} of {evaluation.partition or run[0]}"
+        if evaluation.partition is None and is_partitioned(checks[evaluation.asset_check_key]):
+            continue  # the verdict on a whole run, after those on its partitions
+        name = f"{evaluation.check_name} of {evaluation.partition or ALL}"
+        outcome.failed_checks.pop(name, None)
+        if not evaluation.passed:
             outcome.failed_checks[name] = f"{evaluation.severity.value.lower()}: {evaluation.description or 'failed'}"
+    ops = {definition.op.name: check.name for check, definition in checks.items()}
+    for event in result.all_events:
+        if event.is_step_failure and event.node_name in ops:
+            where = run[0] if len(run) == 1 else f"{run[0]}..{run[-1]}"
+            outcome.failed_checks[f"{ops[event.node_name]} of {where}"] = f"error: {_root(event.step_failure_data)}"

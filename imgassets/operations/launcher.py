@@ -33,25 +33,33 @@ class LocalRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the process that the run's events name last is still the one that wrote them, where we can see it."""
-        if not self._here(run):
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
-        entries = self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-        for entry in reversed(entries):
-            event = entry.dagster_event
-            pid = event.engine_event_data.metadata.get("pid") if event else None
-            if pid is not None:
-                if lives(int(str(pid.value)), entry.timestamp):
-                    return CheckRunHealthResult(WorkerStatus.RUNNING)
-                return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"its process {pid.value} is gone")
-        return CheckRunHealthResult(WorkerStatus.RUNNING)  # it has just begun
+        """Whether the run's process is still there, where we can see it."""
+        reason = gone(run, self._instance)
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND if reason else WorkerStatus.RUNNING, reason)
 
-    def _here(self, run: dg.DagsterRun) -> bool:
-        if HOST_TAG not in run.tags:  # Dagster's own command line began it; SQLite's files are of one machine
-            from dagster._core.storage.runs import SqliteRunStorage
 
-            return isinstance(self._instance.run_storage, SqliteRunStorage)
-        return this_host().items() <= run.tags.items()
+def gone(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str | None:
+    """Why a run cannot be at work: the process that its events name last is not the one that wrote them any more.
+
+    None where it is, where we cannot see it, or where no event names one yet.
+    """
+    if not _here(run, instance):
+        return None
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    for entry in reversed(entries):
+        event = entry.dagster_event
+        pid = event.engine_event_data.metadata.get("pid") if event else None
+        if pid is not None:
+            return None if lives(int(str(pid.value)), entry.timestamp) else f"its process {pid.value} is gone"
+    return None
+
+
+def _here(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
+    if HOST_TAG not in run.tags:  # Dagster's own command line began it; SQLite's files are of one machine
+        from dagster._core.storage.runs import SqliteRunStorage
+
+        return isinstance(instance.run_storage, SqliteRunStorage)
+    return this_host().items() <= run.tags.items()
 
 
 def this_host() -> dict[str, str]:

@@ -8,9 +8,10 @@ import dagster as dg
 from imgassets.io.graph import Asset
 from imgassets.io.prospects import Prospect, Prospects, Verdict
 from imgassets.io.records import failed, missing
+from imgassets.operations import checks
 from imgassets.operations.graph import graph
 
-__all__ = ["Status", "failed", "missing", "stale", "status"]
+__all__ = ["Status", "failed", "missing", "stale", "status", "unchecked"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Status:
     stale: int
     missing: int
     failed: int
+    unchecked: int
     bytes: int
     reasons: dict[str, str]
     """Why, of all that are stale or failed, by partition."""
@@ -35,6 +37,12 @@ def stale(asset: Asset, instance: dg.DagsterInstance, upstream: Collection[Asset
     """
     prospects = Prospects(graph(), instance, making={other.key for other in upstream})
     return [key for key in asset.keys(instance) if prospects.of(asset, key).stale]
+
+
+def unchecked(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
+    """Partitions that are recorded, but that not every check was run on: their run was killed, or failed, before."""
+    found = set[str]().union(*checks.unchecked(asset, instance).values())
+    return [key for key in asset.keys(instance) if key in found]
 
 
 def status(assets: Collection[Asset], instance: dg.DagsterInstance) -> list[Status]:
@@ -54,6 +62,7 @@ def _status(asset: Asset, prospects: Prospects, instance: dg.DagsterInstance) ->
         stale=sum(prospect.verdict is not Verdict.KEEP for prospect in there),
         missing=len(found) - len(there),
         failed=len(bad),
+        unchecked=len(unchecked(asset, instance)),
         bytes=sum(prospect.manifest.total_bytes for prospect in there if prospect.manifest),
         reasons={
             prospect.partition: _reason(prospect, bad)

@@ -12,11 +12,9 @@ from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
 from imgassets.io.artifacts import Artifacts
 from imgassets.io.graph import Asset
 from imgassets.operations.backfill import Outcome, accepts, backfill
-from imgassets.operations.graph import definitions, graph
+from imgassets.operations.checks import ALL, checks_of, is_partitioned
+from imgassets.operations.graph import graph
 from imgassets.resources import Storage
-
-ALL = "*"
-"""What a check is said to be about that judges all partitions of an asset at once."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +122,8 @@ def _settings(asset: Asset, key: str) -> dict[str, Any]:
 
 def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iterator[Finding]:
     """What the checks of a partition find; with `ALL`, those of the whole asset."""
-    for name, definition in _checks(asset.key).items():
-        partitioned = next(iter(definition.check_specs)).partitions_def is not None
+    for check, definition in checks_of(asset.key).items():
+        partitioned = is_partitioned(definition)
         if partitioned == (key == ALL):
             continue
         inputs = {}
@@ -136,16 +134,11 @@ def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iter
         try:
             results = function.decorated_fn(**inputs)
         except ImgassetsError as error:
-            yield Finding(asset.name, key, name, str(error))
+            yield Finding(asset.name, key, check.name, str(error))
             continue
         for result in [results] if isinstance(results, dg.AssetCheckResult) else results:
             if not result.passed and result.severity is dg.AssetCheckSeverity.ERROR:
-                yield Finding(asset.name, key, name, result.description or "failed")
-
-
-def _checks(key: dg.AssetKey) -> dict[str, dg.AssetChecksDefinition]:
-    by_key = definitions().get_repository_def().asset_checks_defs_by_key
-    return {check.name: definition for check, definition in by_key.items() if check.asset_key == key}
+                yield Finding(asset.name, key, check.name, result.description or "failed")
 
 
 def _notes() -> Path:

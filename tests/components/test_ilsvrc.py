@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -215,9 +216,50 @@ def test_one_shard_alone(finished: Release, raw: Path, tmp_path: Path, instance:
     assert len(event.metadata["contact_sheet"].value) < 70_000
     assert release.digests().items() <= finished.digests().items()
     assert release.checks(result)["every_image_once"] == [False]  # the other eleven are missing
-    (once,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "every_image_once"]
+    once = every_image_once(result)
     assert once.severity is dg.AssetCheckSeverity.WARN
     assert once.metadata["missing_shards"].value == 11
+
+
+def test_one_shard_while_the_other_split_is_not_indexed(
+    raw: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    release = Release(raw, tmp_path, instance)
+    assert release.run("tar_index", "train").success
+    result = release.run("tfrecords", "train-00003-of-00008")
+    assert result.success
+    once = every_image_once(result)
+    assert (once.passed, once.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert once.description == "not yet: train-00000-of-00008 and 11 more are still missing"
+    assert "the index of validation" in once.metadata["missing"].value  # type: ignore[operator]
+    assert once.metadata["missing_shards"].value == 11
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "tar_index/train/index.parquet",
+        "tar_index/train/.imgassets.json",
+        "tfrecords/.imgassets/train-00002-of-00008.json",
+    ],
+)
+def test_damage_upstream_is_a_finding_of_the_check_over_all_shards(
+    finished: Release, raw: Path, tmp_path: Path, instance: dg.DagsterInstance, damaged: str
+) -> None:
+    release = Release(raw, tmp_path, instance)
+    shutil.copytree(finished.storage.store, release.storage.store)
+    path = Path(release.storage.store) / "ilsvrc2012" / damaged
+    path.write_bytes(path.read_bytes()[:-8] + b"notmagic")
+    result = release.run("tfrecords", "validation-00001-of-00004")
+    assert result.success
+    once = every_image_once(result)
+    assert (once.passed, once.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert path.name in str(once.description)
+
+
+def every_image_once(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    (once,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "every_image_once"]
+    return once
 
 
 @pytest.mark.parametrize("size", [None, (20, 30)])
@@ -305,7 +347,7 @@ def test_another_seed_is_another_order_and_noticed_when_mixed(
     digests, other = release.digests(), finished.digests()
     assert all((digests[name] == other[name]) == name.startswith("validation") for name in digests)
     result = release.run("tfrecords", "train-00001-of-00008")
-    (once,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "every_image_once"]
+    once = every_image_once(result)
     assert not once.passed
     assert once.severity is dg.AssetCheckSeverity.ERROR
 

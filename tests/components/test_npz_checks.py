@@ -231,6 +231,18 @@ def test_a_file_that_is_gone_turns_every_check_red(tiny: Graph, asset: str) -> N
         assert "missing" in str(evaluation.description)
 
 
+@pytest.mark.parametrize("asset", [INDEX, ARRAYS, SAMPLE])
+def test_what_is_not_made_yet_is_not_judged_yet(tiny: Graph, asset: str) -> None:
+    partition = tiny.keys(asset)[-1]
+    shutil.rmtree(tiny.store / asset / partition)
+    found = tiny.check(asset, partition)
+    assert found
+    for evaluation in found.values():
+        assert not evaluation.passed
+        assert evaluation.severity is dg.AssetCheckSeverity.WARN
+        assert str(evaluation.description).startswith("not yet: ")
+
+
 def test_the_declared_mean_only_warns(tiny: Graph) -> None:
     """Uniform noise has a larger spread of means than pictures, so the limit is tried on both sides."""
     folder = tiny.store / INDEX / "train_data_batch_1"

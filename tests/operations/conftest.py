@@ -95,6 +95,14 @@ def enter(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     clear()
 
 
+def remember(home: Home) -> None:
+    """Read the files of a copied home, so that they are known to be what they are."""
+    memory = Checksums(home.path / "imgassets" / "checksums.sqlite")
+    for path in [*home.raw.iterdir(), *home.store.rglob("*.*")]:
+        if path.is_file():
+            memory.of(path)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """Nothing is made yet."""
@@ -120,10 +128,7 @@ def made(made_once: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     found = Home(tmp_path / "home")
     shutil.copytree(made_once.path, found.path, symlinks=True)
     enter(found, monkeypatch)
-    memory = Checksums(found.path / "imgassets" / "checksums.sqlite")
-    for path in [*found.raw.iterdir(), *found.store.rglob("*.*")]:
-        if path.is_file():
-            memory.of(path)
+    remember(found)
     yield found
     clear()
 
