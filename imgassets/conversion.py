@@ -20,7 +20,8 @@ from typing import Any
 
 import xxhash
 
-from imgassets.commit import Location, Manifest, Recipe, Stage, Store, Written, load
+from imgassets.commit import Location, Recipe, Stage, Store, Written, load
+from imgassets.commit.manifest import unsaid
 from imgassets.errors import StoreError, Taken
 from imgassets.formats.registry import format_of
 from imgassets.formats.storefile import Shard
@@ -33,6 +34,8 @@ from imgassets.sources.files import Files
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
 
+DEFAULTS = {"images_per_file": None, "on_error": "fail", "options": {}, "mode": "RGB"}
+"""What recipes leave out; these never change."""
 POLL = 0.5
 """Seconds between two looks at what the other processes have done."""
 
@@ -84,7 +87,7 @@ def convert(
     plan = StorePlan(format, images_per_file, on_error, options or {}, threads)  # type: ignore[arg-type]
     config = {"images_per_file": images_per_file, "on_error": on_error, "options": dict(plan.options), **source.about}
     path = Path(output).absolute()
-    recipe = Recipe(path.name, "all", inputs, config, format_of(format).NAME, "1")
+    recipe = Recipe(path.name, "all", inputs, unsaid(config, DEFAULTS), format_of(format).NAME, "1", DEFAULTS)
     job = _Job(source, plan, recipe, path, force or not inputs, say)
     return job.alone() if world == 1 and not job.parts.exists() else job.together(here, world, wait)
 
@@ -149,10 +152,10 @@ class _Job:
         Store(self.parts, self.parts / "state").commit(self._part(k), self._part_recipe(k), write)
 
     def _part_is_there(self, k: int) -> bool:
-        return _fingerprint(self._part(k)) == self._part_recipe(k).fingerprint
+        return _made_by(self._part_recipe(k), self._part(k))
 
     def _finished(self) -> bool:
-        return not self.parts.exists() and _fingerprint(self.location) == self.recipe.fingerprint
+        return not self.parts.exists() and _made_by(self.recipe, self.location)
 
     def _assemble(self, count: int) -> None:
         """Move the shards together; the lock lets one process do it, the others find it done."""
@@ -181,12 +184,11 @@ class _Job:
             stage.progress = Progress(self.say, what)
 
 
-def _fingerprint(location: Location) -> str:
+def _made_by(recipe: Recipe, location: Location) -> bool:
     try:
-        manifest: Manifest = load(location.manifest)
+        return recipe.makes(load(location.manifest).recipe)
     except (OSError, StoreError):
-        return ""
-    return manifest.recipe.fingerprint
+        return False
 
 
 def _source(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from imgassets import conversion
 from imgassets.conversion import convert
 from imgassets.errors import BadInput
 from imgassets.store import open_store
@@ -94,3 +95,19 @@ def test_labels_and_sources(tmp_path: Path) -> None:
 def test_wrong_rank(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="rank 3"):
         convert(folder(tmp_path / "d"), tmp_path / "x", rank=3, world_size=3)
+
+
+def test_a_store_whose_recipe_names_every_setting_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path / "data")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(conversion, "DEFAULTS", {})
+        first = convert(root, tmp_path / "x", images_per_file=5)
+    assert first is not None
+    before = tree(first)
+    assert b'"on_error": "fail"' in before[".imgassets.json"]
+    convert(root, tmp_path / "x", images_per_file=5)
+    assert tree(first) == before
+    convert(root, tmp_path / "x", images_per_file=5, on_error="skip")
+    assert tree(first) != before
