@@ -27,7 +27,8 @@ def status(selection: str, as_json: bool) -> None:
     """Count the partitions of each asset: current, stale, missing, failed.
 
     Stale is what would come out differently now, be it that an input, a setting or the code has changed, and all that
-    is made from it. Exits with 1 if anything failed when it was last tried.
+    is made from it. Unchecked is what was made in a run that did not come to its checks. Exits with 1 if anything
+    failed when it was last tried.
 
     \b
     Examples:

@@ -144,8 +144,8 @@ def backfill(
     from imgassets.operations import backfill as operation
     from imgassets.operations import states
 
-    asked = {states.missing: missing, states.failed: failed, states.unchecked: missing or failed, states.stale: stale}
-    which = [state for state, yes in asked.items() if yes]
+    given = {states.missing: missing, states.failed: failed, states.unchecked: missing or failed, states.stale: stale}
+    which = [state for state, asked in given.items() if asked]
     config = parse_settings(settings) | ({"force": True} if force else {})
     outcomes = []
     with dg.DagsterInstance.get() as instance, console() as terminal:
@@ -156,8 +156,8 @@ def backfill(
                 # an index made a moment ago may have registered partitions
                 keys = listed = listed if partitions else asset.keys(instance)
                 if which:  # asked when the assets before have been made
-                    found_so = {key for state in which for key in state(asset, instance)}
-                    keys = [key for key in listed if key in found_so]
+                    those = {key for state in which for key in state(asset, instance)}
+                    keys = [key for key in listed if key in those]
                 bar = bars.begin(asset.name, len(keys)) if bars else None
                 outcome = operation.backfill(
                     asset,

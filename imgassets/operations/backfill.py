@@ -26,7 +26,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     """Why, by partition."""
     checked: list[str] = field(default_factory=list)
-    """Partitions that earlier runs had left unchecked; `*` for the checks of all of them together."""
+    """Partitions whose runs had not come to all of their checks; `*` for the checks of all of them together."""
     failed_checks: dict[str, str] = field(default_factory=dict)
     """What was found, by name of the check and partition."""
 

@@ -1,6 +1,7 @@
 """The checks of an asset, and which of them never came to a verdict: their run was killed, or failed, before it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus, AssetCheckPartitionInfo
@@ -51,9 +52,9 @@ def unchecked(
 
 def run_checks(
     checks: Collection[dg.AssetCheckKey],
-    partitions: list[str],
+    partitions: Sequence[str],
     instance: dg.DagsterInstance,
-    loggers: dict[str, object],
+    loggers: Mapping[str, Any],
 ) -> dg.ExecuteInProcessResult:
     """Run checks alone, recorded in `instance`, on neighbouring partitions; on none those that judge all at once."""
     job = definitions().resolve_implicit_global_asset_job_def().get_subset(asset_check_selection=set(checks))
