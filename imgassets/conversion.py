@@ -34,7 +34,7 @@ from imgassets.sources.files import Files
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
 
-DEFAULTS = {"images_per_file": None, "on_error": "fail", "options": {}, "mode": "RGB"}
+DEFAULTS: dict[str, Any] = {"images_per_file": None, "on_error": "fail", "options": {}, "mode": "RGB"}
 """What recipes leave out; these never change."""
 POLL = 0.5
 """Seconds between two looks at what the other processes have done."""
