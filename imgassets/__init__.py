@@ -28,8 +28,8 @@ from imgassets.compat.readers import (
     TarReader,
     worker_init_fn,
 )
-from imgassets.conversion import convert
-from imgassets.store import Store, collate, open_store
+from imgassets.stores import Store, collate, open_store
+from imgassets.stores.convert import convert
 
 __all__ = [
     "ConverterFixedSize",

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from imgassets.cli import main
-from imgassets.operations.graph import definitions
+from imgassets.operations.selection import definitions
 
 CHECKOUT = Path(__file__).parents[1]
 

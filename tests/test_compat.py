@@ -45,7 +45,7 @@ from imgassets import (
     open_store,
 )
 from imgassets.errors import StoreError
-from tests.store.making import encoded, folder, picture
+from tests.stores.making import encoded, folder, picture
 
 
 @pytest.fixture(autouse=True)

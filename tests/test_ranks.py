@@ -12,7 +12,7 @@ import torch.distributed as dist  # noqa: TID253
 from imgassets import CustomDistributedSampler, convert, ranks
 from imgassets.errors import BadInput
 from imgassets.ranks import environment_rank, job_rank
-from tests.store.making import folder
+from tests.stores.making import folder
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 
 from imgassets import resources
 from imgassets.errors import BadInput
-from imgassets.operations.graph import definitions
+from imgassets.operations.selection import definitions
 from imgassets.resources import Storage
 from tests.cli import CHECKOUT
 
@@ -88,7 +88,7 @@ def test_a_relative_path_is_one_place_from_every_folder(tmp_path: Path, monkeypa
 
 
 def test_a_mirror_of_ct_rate_may_lie_in_the_user_s_home(tmp_path: Path) -> None:
-    from imgassets.components.ct_volumes import CtVolumes
+    from imgassets.components.ct.volumes import CtVolumes
     from imgassets.sources.hub import Folder
 
     (tmp_path / "user" / "mirror").mkdir()

@@ -99,7 +99,7 @@ def repair(selection: str, as_json: bool) -> None:
     """
     import dagster as dg
 
-    from imgassets.operations.graph import select
+    from imgassets.operations.selection import select
     from imgassets.operations.verify import repair as operation
 
     outcomes = []
@@ -138,7 +138,7 @@ def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
     import dagster as dg
 
     from imgassets.operations.gc import garbage, remove
-    from imgassets.operations.graph import graph
+    from imgassets.operations.selection import graph
 
     if as_json and not (dry_run or yes):
         raise click.UsageError("--json asks nothing: add --dry-run or --yes.")

@@ -13,7 +13,7 @@ from imgassets.errors import BadInput
 if TYPE_CHECKING:
     import dagster as dg
 
-    from imgassets.io.graph import Asset
+    from imgassets.planning.graph import Asset
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 partitions_option = click.option(
@@ -35,7 +35,7 @@ def wanted(selection: str, partitions: str | None, instance: dg.DagsterInstance)
     Raises:
         BadInput: nothing is selected, or there is no such partition.
     """
-    from imgassets.operations.graph import parse_range, select
+    from imgassets.operations.selection import parse_range, select
 
     found: list[tuple[Asset, Sequence[str]]] = []
     for asset in select(selection):

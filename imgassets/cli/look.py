@@ -37,7 +37,7 @@ def status(selection: str, as_json: bool) -> None:
     """
     import dagster as dg
 
-    from imgassets.operations.graph import select
+    from imgassets.operations.selection import select
     from imgassets.operations.states import status as operation
 
     with dg.DagsterInstance.get() as instance:
@@ -108,8 +108,8 @@ def trace(partition: str, index: int | None, as_json: bool) -> None:
     """
     import dagster as dg
 
-    from imgassets.operations.graph import graph
     from imgassets.operations.passport import passport
+    from imgassets.operations.selection import graph
     from imgassets.operations.trace import trace as operation
 
     found = list(operation(graph(), partition))

@@ -76,8 +76,8 @@ def plan(
     """
     import dagster as dg
 
-    from imgassets.operations.graph import graph
     from imgassets.operations.plan import plan as operation
+    from imgassets.operations.selection import graph
 
     config = parse_settings(settings)
     with dg.DagsterInstance.get() as instance:
@@ -188,7 +188,7 @@ def view(key: str, folder: Path, partitions: str | None) -> None:
     """
     import dagster as dg
 
-    from imgassets.operations.graph import parse_range, select_one
+    from imgassets.operations.selection import parse_range, select_one
     from imgassets.operations.view import view as link
 
     asset = select_one(key)

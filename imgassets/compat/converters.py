@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from imgassets.conversion import convert
 from imgassets.errors import BadInput
-from imgassets.pixels import MODES, encode, to_array
+from imgassets.images.pixels import MODES, encode, to_array
 from imgassets.ranks import environment_rank
 from imgassets.sources.folder import class_folder
-from imgassets.store import Transform
+from imgassets.stores import Transform
+from imgassets.stores.convert import convert
 
 WAIT = 24 * 3600.0
 """Seconds a process waits for the others' shards."""

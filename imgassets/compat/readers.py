@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imgassets.store import Store, Transform
+from imgassets.stores import Store, Transform
 
 
 class Reader(Store):

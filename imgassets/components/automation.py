@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import dagster as dg
 
-from imgassets.io.graph import Asset, Graph, run_tags
-from imgassets.io.prospects import Prospects, Verdict
-from imgassets.io.records import failed, in_progress, missing
+from imgassets.planning.graph import Asset, Graph, run_tags
+from imgassets.planning.prospects import Prospects, Verdict
+from imgassets.planning.records import failed, in_progress, missing
 from imgassets.sources.ends import has_end
 
 EVERY = 60

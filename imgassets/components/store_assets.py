@@ -12,17 +12,17 @@ from pydantic import Field
 from imgassets.components.assets import dataset_asset
 from imgassets.components.checks import Verdict, artifact_check
 from imgassets.components.declarations import check_types
-from imgassets.components.sample_rows import store_rows
 from imgassets.errors import MissingUpstream, Unforeseen
-from imgassets.formats.storing import StorePlan, estimate
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate
 from imgassets.io.base import BuildConfig
+from imgassets.io.sample_rows import store_rows
 from imgassets.io.samples import Rows
 from imgassets.io.stores import Stored
 from imgassets.places import Place
 from imgassets.resources import Storage
 from imgassets.sources.base import Source
-from imgassets.store import Store
+from imgassets.stores import Store
+from imgassets.stores.writing import StorePlan, estimate
 
 StoreFormat = Literal["memmap", "hdf5", "parquet", "ipc", "tar"]
 KINDS: dict[str, set[str]] = {

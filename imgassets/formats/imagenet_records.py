@@ -11,8 +11,9 @@ import xxhash
 from numpy.typing import NDArray
 
 from imgassets.columns import numbers
-from imgassets.formats import jpeg, tfrecord
+from imgassets.formats import tfrecord
 from imgassets.formats.tf_example import ImageExample, example_bytes
+from imgassets.images import jpeg
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,11 +8,11 @@ import numpy as np
 
 from imgassets import views
 from imgassets.commit import Location, Manifest, Stage, Written
-from imgassets.formats import hdf5, ipc, memmap, parquet, tar
-from imgassets.formats.storing import StorePlan, write_store
 from imgassets.io.base import ArtifactIOManager, Metadata
 from imgassets.sources.base import Source
-from imgassets.store import Store
+from imgassets.stores import Store
+from imgassets.stores.codecs import hdf5, ipc, memmap, parquet, tar
+from imgassets.stores.writing import StorePlan, write_store
 
 SHOWN = 72
 

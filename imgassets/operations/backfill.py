@@ -9,11 +9,11 @@ import dagster as dg
 
 from imgassets.errors import BadInput, one_line
 from imgassets.io.base import on_partition
-from imgassets.io.graph import Asset, run_tags
-from imgassets.io.prospects import Prospect, Prospects, Verdict
 from imgassets.operations.checks import ALL, checks_of, is_partitioned, run_checks, unchecked
-from imgassets.operations.graph import definitions, graph
 from imgassets.operations.launcher import this_host
+from imgassets.operations.selection import definitions, graph
+from imgassets.planning.graph import Asset, run_tags
+from imgassets.planning.prospects import Prospect, Prospects, Verdict
 
 
 @dataclass

@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus, AssetCheckPartitionInfo
 
-from imgassets.io.graph import Asset, run_tags
-from imgassets.operations.graph import definitions
 from imgassets.operations.launcher import gone, this_host
+from imgassets.operations.selection import definitions
+from imgassets.planning.graph import Asset, run_tags
 
 ALL = "*"
 """What a check is said to be about that judges all partitions of an asset at once."""

@@ -16,7 +16,7 @@ import dagster as dg
 from imgassets.commit import Location, Manifest, Store, load, lock, owners, removal
 from imgassets.commit.stage import MANIFEST
 from imgassets.errors import ImgassetsError
-from imgassets.io.graph import Graph
+from imgassets.planning.graph import Graph
 from imgassets.resources import Storage
 
 

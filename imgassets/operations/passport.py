@@ -10,10 +10,10 @@ import dagster as dg
 
 from imgassets.errors import BadInput, ImgassetsError
 from imgassets.io.artifacts import Artifact
-from imgassets.io.graph import Graph
 from imgassets.io.samples import Rows, Sample
 from imgassets.operations.trace import find
 from imgassets.places import Place
+from imgassets.planning.graph import Graph
 
 
 @dataclass(frozen=True)

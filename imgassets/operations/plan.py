@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 
 from imgassets.io.artifacts import Estimate
-from imgassets.io.graph import Asset, Graph
-from imgassets.io.prospects import Prospect, Prospects, Verdict
+from imgassets.planning.graph import Asset, Graph
+from imgassets.planning.prospects import Prospect, Prospects, Verdict
 
 HISTORY = 50
 """Materializations of an asset that its speed is taken from."""

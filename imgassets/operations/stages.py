@@ -7,7 +7,7 @@ from pydantic import Field
 
 from imgassets.errors import one_line
 from imgassets.operations.backfill import accepts, backfill
-from imgassets.operations.graph import select
+from imgassets.operations.selection import select
 
 
 class StagesConfig(dg.Config):

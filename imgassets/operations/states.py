@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from imgassets.io.graph import Asset
-from imgassets.io.prospects import Prospect, Prospects, Verdict
-from imgassets.io.records import failed, missing
 from imgassets.operations import checks
-from imgassets.operations.graph import graph
+from imgassets.operations.selection import graph
+from imgassets.planning.graph import Asset
+from imgassets.planning.prospects import Prospect, Prospects, Verdict
+from imgassets.planning.records import failed, missing
 
 __all__ = ["Status", "failed", "missing", "stale", "status", "unchecked"]
 

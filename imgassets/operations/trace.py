@@ -10,7 +10,7 @@ import dagster as dg
 from imgassets.commit import Manifest
 from imgassets.errors import BadInput, ImgassetsError
 from imgassets.io.excerpts import still_says
-from imgassets.io.graph import Asset, Graph
+from imgassets.planning.graph import Asset, Graph
 from imgassets.resources import Storage
 
 

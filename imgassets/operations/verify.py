@@ -10,10 +10,10 @@ import dagster as dg
 
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
 from imgassets.io.artifacts import Artifacts
-from imgassets.io.graph import Asset
 from imgassets.operations.backfill import Outcome, accepts, backfill
 from imgassets.operations.checks import ALL, checks_of, is_partitioned
-from imgassets.operations.graph import graph
+from imgassets.operations.selection import graph
+from imgassets.planning.graph import Asset
 from imgassets.resources import Storage
 
 

@@ -10,8 +10,8 @@ from imgassets.errors import MissingUpstream
 from imgassets.io.activations import ActivationsIOManager
 from imgassets.io.artifacts import Artifact
 from imgassets.operations.activation_tree import activation_tree
-from imgassets.operations.graph import Asset
 from imgassets.operations.links import OWN, Links
+from imgassets.operations.selection import Asset
 
 
 def view(asset: Asset, partitions: list[str], folder: Path) -> list[Path]:

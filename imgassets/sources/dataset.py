@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from imgassets.columns import Column, Field, array_field
 from imgassets.errors import BadInput
-from imgassets.pixels import MODES, encode, nearest, resize, to_array
+from imgassets.images.pixels import MODES, encode, nearest, resize, to_array
 from imgassets.sources.base import BadSamples, Samples, Source
 from imgassets.sources.files import Files, Item
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.columns import Field, array_field
-from imgassets.pixels import About, BadImage, look, look_label
+from imgassets.images.pixels import About, BadImage, look, look_label
 from imgassets.sources.base import BadSamples, Samples, Source
 
 MAX_FILE = 1 << 30

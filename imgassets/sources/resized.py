@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from imgassets.columns import Column, array_field
 from imgassets.errors import BadInput
-from imgassets.pixels import MODES, BadImage, decode, decode_label, nearest, resize
+from imgassets.images.pixels import MODES, BadImage, decode, decode_label, nearest, resize
 from imgassets.sources.base import BadSamples, Samples, Source
 
 

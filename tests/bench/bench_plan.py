@@ -90,9 +90,9 @@ def ct_index() -> None:
     import dagster as dg
 
     from imgassets.commit import Recipe
-    from imgassets.components.ct_index import table_of
+    from imgassets.components.ct.index import table_of
     from imgassets.formats.index import Index, write_index
-    from imgassets.operations.graph import graph
+    from imgassets.operations.selection import graph
     from imgassets.sources.ct_rate import Volume
     from imgassets.sources.hub import RemoteFile
 
@@ -123,7 +123,7 @@ def tar_indexes(raw: Path) -> None:
 
     from imgassets.commit import Recipe
     from imgassets.formats.index import Index, write_index
-    from imgassets.operations.graph import graph
+    from imgassets.operations.selection import graph
 
     found = graph()
     asset = found.assets[dg.AssetKey(["ilsvrc2012", "tar_index"])]

@@ -22,15 +22,15 @@ import torch  # noqa: TID253  (only benchmarks load this)
 from isal.isal_zlib import crc32
 from PIL import Image
 
-from imgassets.pixels import decode
+from imgassets.images.pixels import decode
 from imgassets.sources.files import Files
 from imgassets.sources.folder import class_folder
 from imgassets.sources.resized import Resized
-from imgassets.store import open_store
+from imgassets.stores import open_store
 from tests.bench.bench_stores import FORMATS, fsync_tree
 from tests.bench.measuring import Table, timed
 from tests.bench.store_peers import _stubs
-from tests.store.making import encoded, make, picture
+from tests.stores.making import encoded, make, picture
 
 DIFFERENT = 100
 """Photos that are drawn; the files repeat them."""

@@ -30,11 +30,11 @@ import numpy as np
 import torch  # noqa: TID253  (only benchmarks load this)
 
 from imgassets.sources.arrays import ArraySource
-from imgassets.store import Store, open_store
-from imgassets.store.items import collate
+from imgassets.stores import Store, open_store
+from imgassets.stores.items import collate
 from tests.bench.measuring import Table
 from tests.bench.store_peers import BATCH, Peer, PerItem, cuts, peers, torch_loader
-from tests.store.making import make
+from tests.stores.making import make
 
 FORMATS = ("memmap", "hdf5", "parquet", "ipc", "tar")
 WHOLE = "memmap, one file"
@@ -225,7 +225,7 @@ def memory(bench: Bench) -> None:
     """Peak memory while a store is written, for two numbers of images."""
     print("\n## Peak memory of writing, beyond that of the imports\n\n| images | MB |\n|---|---|")
     script = (
-        "import resource, sys, numpy as np; from pathlib import Path; from tests.store.making import make;"
+        "import resource, sys, numpy as np; from pathlib import Path; from tests.stores.making import make;"
         "from imgassets.sources.arrays import ArraySource; import pyarrow, torch;"
         "rows, where = int(sys.argv[1]), Path(sys.argv[2]); (where / 'in').mkdir(parents=True);"
         "x = np.lib.format.open_memmap(where / 'in/images.npy', 'w+', np.uint8, (rows, 3, 64, 64));"

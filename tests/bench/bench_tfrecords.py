@@ -27,8 +27,8 @@ import numpy as np
 
 from imgassets.classes import imagenet_classes
 from imgassets.commit import Recipe, Stage, Store
-from imgassets.formats import jpeg
 from imgassets.formats.index import Index, IndexReader, write_index
+from imgassets.images import jpeg
 from imgassets.io.tfrecords import write_shard
 from imgassets.sources import sharding
 from imgassets.sources.ilsvrc import ARCHIVES

@@ -12,22 +12,22 @@ import numpy as np
 import pyarrow as pa  # noqa: TID253
 
 from imgassets.commit import Recipe, Stage, Written
-from imgassets.conversion import convert
 from imgassets.formats import systemds_binary, systemds_csv
 from imgassets.formats.arrays import LabelledImages, write_arrays
 from imgassets.formats.embedding import Embedding, write_embedding
 from imgassets.formats.index import Index, write_index
-from imgassets.formats.storing import StorePlan, write_store
 from imgassets.io.activations import ActivationsIOManager, NetworkOutputs, ReconstructionsIOManager
 from imgassets.io.ct_rate import CtManifestIOManager, CtShardIOManager, ManifestContent
 from imgassets.io.tfrecords import write_shard
 from imgassets.resources import Storage
 from imgassets.sources.folder import class_folder
+from imgassets.stores.convert import convert
+from imgassets.stores.writing import StorePlan, write_store
 from tests.formats.systemds_rows import ArrayRows
 from tests.io.test_activations import ROWS, SHAPE, outputs
 from tests.io.test_ct_rate import Content
 from tests.io.test_tfrecords import TestTFRecords
-from tests.store import making
+from tests.stores import making
 
 FORMATS = ("memmap", "hdf5", "parquet", "ipc", "tar")
 FILES = {"ct_shard": "shard-000000.tar", "ct_manifest": "manifest.json", "tfrecords": "train-00000-of-00001"}

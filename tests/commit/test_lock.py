@@ -207,7 +207,7 @@ def test_whoever_cannot_lock_is_told_who_must_do_what(shared: Path) -> None:
 
 def test_a_conversion_leaves_no_lock_beside_its_output(tmp_path: Path) -> None:
     from imgassets import convert
-    from tests.store.making import folder
+    from tests.stores.making import folder
 
     source = folder(tmp_path / "data")
     (tmp_path / "out").mkdir()

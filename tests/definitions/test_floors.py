@@ -13,26 +13,25 @@ import imgassets
 ROOT = Path(next(iter(imgassets.__path__)))
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
-DAGSTER = {"resources.py", "io", "components", "operations", "definitions.py", "defs", "cli"}
+DAGSTER = {"resources", "io", "planning", "components", "definitions", "operations", "defs", "cli"}
 """Rooms where Dagster is at home; no other may import it, or any of these."""
-ABOVE = {
-    "columns.py": {"formats", "sources", "store", "compat", "conversion", "pixels", "views", "ct_views"},
-    "pixels.py": {"formats", "sources", "store", "compat", "conversion", "columns", "views", "ct_views"},
-    "formats": {"store", "compat", "conversion", "views", "ct_views", "models", "volumes"},
-    "sources": {"store", "compat", "conversion", "views", "ct_views", "models", "volumes", "formats"},
-    "volumes": {"store", "compat", "conversion", "views", "ct_views", "models", "formats", "sources"},
-    "models": {"store", "compat", "conversion", "views", "ct_views", "volumes", "formats", "sources"},
-    "store": {"compat", "conversion"},
-    "conversion.py": {"compat"},
-    "resources.py": {"io", "components", "operations", "definitions", "defs", "cli"},
-    "io": {"components", "operations", "definitions", "defs", "cli"},
-    "components": {"operations", "definitions", "defs", "cli"},
-    "operations": {"components", "defs", "cli"},  # it finds the graph by `definitions`, inside a function
-    "definitions.py": {"operations", "cli"},
-    "defs": {"definitions", "cli"},
-}
-"""By room: the rooms above it or beside it, which it must not know."""
-ONLY = {"commit": {"commit", "errors", "progress"}, "errors.py": set[str](), "progress.py": set[str]()}
+FLOORS = (
+    {"errors", "progress"},
+    {"classes", "columns", "commit", "images", "places", "ranks", "sampling", "threads", "views"},
+    {"ct_views", "formats", "models", "ownership", "sources"},
+    {"resources", "sample_data", "stores", "volumes"},
+    {"compat", "io"},
+    {"__init__", "planning"},
+    {"components"},
+    {"definitions"},
+    {"operations"},
+    {"cli", "defs"},
+)
+"""Rooms from the ground up. A module imports from its own room and from floors below; rooms of one floor do not know
+each other."""
+FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+KINDS = {"ct", "folder", "ilsvrc", "npz"}
+"""Kinds of datasets, folders of `components`, that do not know each other either."""
 
 
 def tree(module: str) -> ast.Module:
@@ -50,25 +49,35 @@ def imports(module: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def room(module: str) -> str:
+    """First name below `imgassets` of a file."""
+    return module.split("/")[0].removesuffix(".py")
+
+
 def rooms(module: str) -> set[str]:
-    """First names below `imgassets` of what a module imports."""
+    """Rooms of what a module imports."""
     return {name.split(".")[1] for name in imports(module) if name.startswith("imgassets.")}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down(module: str) -> None:
-    room = module.split("/")[0]
-    found = rooms(module)
-    if room in ONLY:
-        assert found <= ONLY[room]
-    assert not found & ABOVE.get(room, set())
-    if room not in DAGSTER:
+    own, found = room(module), rooms(module)
+    assert not {name for name in found - {own} if FLOOR[name] >= FLOOR[own]}
+    if own not in DAGSTER:
         assert not [name for name in imports(module) if name.split(".")[0] == "dagster"]
-        assert not found & {name.removesuffix(".py") for name in DAGSTER}
+        assert not found & DAGSTER
 
 
-def test_the_rooms_that_are_watched_exist() -> None:
-    assert {*ABOVE, *ONLY, *DAGSTER} <= {module.split("/")[0] for module in MODULES}
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_kinds_do_not_know_each_other(kind: str) -> None:
+    own = [module for module in MODULES if module.startswith(f"components/{kind}/")]
+    others = tuple(f"imgassets.components.{other}" for other in KINDS - {kind} | {"network"})
+    assert own
+    assert not [name for module in own for name in imports(module) if name.startswith(others)]
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {room(module) for module in MODULES} == FLOOR.keys()
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -13,8 +13,8 @@ from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats import tfrecord
 from imgassets.formats.imagenet_folder import ImageNetRecords, open_split, splits_of
 from imgassets.formats.imagenet_records import OVERHEAD, names_digest, write
-from imgassets.formats.jpeg import Damaged, inspect
 from imgassets.formats.tf_example import ImageExample, parse, peek
+from imgassets.images.jpeg import Damaged, inspect
 from tests.formats.test_tf_example import Example
 from tests.pictures import encode, jpeg, picture
 

@@ -9,13 +9,13 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from imgassets.formats.storing import StorePlan
 from imgassets.io.base import ArtifactIOManager
 from imgassets.io.stores import STORE_IO_MANAGERS, Stored
 from imgassets.resources import Storage
 from imgassets.sources.folder import class_folder
+from imgassets.stores.writing import StorePlan
 from tests.io.contract import KEYS, IOManagerContract
-from tests.store.making import arrays, commit, content, folder
+from tests.stores.making import arrays, commit, content, folder
 
 
 class StoresContract(IOManagerContract):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from imgassets.formats.jpeg import inspect
 from imgassets.formats.tf_example import image_example, parse
+from imgassets.images.jpeg import inspect
 from imgassets.io.base import ArtifactIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.resources import Storage

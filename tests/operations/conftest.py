@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from imgassets.cli import main
 from imgassets.commit import Checksums
-from imgassets.operations import graph
+from imgassets.operations import selection as graph
 from tests.components.imagenet import rows, save_npz
 
 CHECKOUT = Path(__file__).parents[2]

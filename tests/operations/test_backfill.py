@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput
-from imgassets.io.graph import Asset
-from imgassets.operations.graph import definitions, parse_range, select
+from imgassets.operations.selection import definitions, parse_range, select
+from imgassets.planning.graph import Asset
 from imgassets.sample_data import imagenet64
 
 KEYS = [f"part_{number}" for number in range(30)]

@@ -22,7 +22,7 @@ import os
 import time
 from pathlib import Path
 
-from imgassets.components import npz_checks
+from imgassets.components.npz import checks as npz_checks
 from imgassets.io.arrays import ArraysIOManager
 
 write, judge = ArraysIOManager.write, npz_checks._class_ids_in_range

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from imgassets.operations import checks
-from imgassets.operations.graph import definitions, select_one
+from imgassets.operations.selection import definitions, select_one
 from tests.operations.conftest import BATCHES, CHECKOUT, Home, clear, enter, fresh, remember
 
 KILLED = """
@@ -129,7 +129,7 @@ def test_a_check_of_all_partitions_that_was_left_is_run(tmp_path: Path, monkeypa
     home.run("sample-data", "--dataset", "ilsvrc2012")
     home.run("backfill", "ilsvrc2012/tar_index", "--json")
     for _ in range(3):  # in the run of either split, and when all shards had been checked
-        kill("ilsvrc2012/tfrecords", "imgassets.components.ilsvrc_checks", "_Found", "__init__")
+        kill("ilsvrc2012/tfrecords", "imgassets.components.ilsvrc.checks", "_Found", "__init__")
     (outcome,) = home.json("backfill", "ilsvrc2012/tfrecords")
     assert (outcome["built"], outcome["checked"], outcome["failed_checks"]) == ([], ["*"], {})
     assert home.json("backfill", "ilsvrc2012/tfrecords")[0]["checked"] == []
@@ -167,7 +167,7 @@ def test_a_check_that_breaks_is_told_and_tried_once(home: Home, monkeypatch: pyt
         raise ValueError("a mistake of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr("imgassets.components.npz_checks._index_complete", broken)
+        patch.setattr("imgassets.components.npz.checks._index_complete", broken)
         for _ in range(2):
             (outcome,) = home.json("backfill", "imagenet64/npz_index")
             name = "index_complete of train_data_batch_1..val_data"

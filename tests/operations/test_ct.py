@@ -11,12 +11,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from imgassets.io.graph import Graph
 from imgassets.operations.passport import passport
 from imgassets.operations.plan import plan
+from imgassets.planning.graph import Graph
 from imgassets.sample_data.ct_rate import BLANK, files
 from imgassets.sources import hub
-from tests.components.test_ct_volumes import SHAPE, SPACING, World, mirror
+from tests.components.ct.test_volumes import SHAPE, SPACING, World, mirror
 
 
 @pytest.fixture(autouse=True)

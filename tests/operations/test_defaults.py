@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imgassets.components.ct_volumes import SHARD_DEFAULTS
-from imgassets.operations.graph import graph
+from imgassets.components.ct.volumes import SHARD_DEFAULTS
+from imgassets.operations.selection import graph
 from tests.operations.conftest import Home
 
 STORE = {"images_per_file": None, "on_error": "fail"}

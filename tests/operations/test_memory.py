@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from imgassets.operations.backfill import backfill
-from imgassets.operations.graph import select_one
+from imgassets.operations.selection import select_one
 from imgassets.operations.verify import verify
 from tests.operations.conftest import BATCHES, Home
 

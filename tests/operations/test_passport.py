@@ -13,8 +13,8 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from imgassets.operations.graph import graph
 from imgassets.operations.passport import Passport, passport
+from imgassets.operations.selection import graph
 from imgassets.places import Place
 from tests.operations.conftest import Home
 

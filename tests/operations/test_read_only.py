@@ -11,7 +11,7 @@ import pytest
 from imgassets import convert, open_store
 from tests.commit.test_two_writers import bound
 from tests.operations.conftest import SMALL, Home, clear
-from tests.store.making import folder
+from tests.stores.making import folder
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from imgassets.commit import load
-from imgassets.components import npz_images
+from imgassets.components.npz import images
 from imgassets.formats.index import Index
 from tests.operations.conftest import BATCHES, SMALL, Home
 
@@ -89,19 +89,19 @@ def test_an_error_that_is_none_of_ours_is_told_by_its_cause(home: Home, monkeypa
     def broken(*_: object) -> None:
         raise ValueError("a mistake of ours")
 
-    monkeypatch.setattr("imgassets.components.npz_images._index", broken)
+    monkeypatch.setattr("imgassets.components.npz.images._index", broken)
     (outcome,) = home.json("backfill", "imagenet64/npz_index", "--partitions", "val_data", code=1)
     assert outcome["failed"] == {"val_data": "ValueError: a mistake of ours"}
 
 
 def test_an_index_that_gains_a_column_makes_nothing_stale(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = npz_images._index
+    make = images._index
 
     def with_another(*arguments: Any) -> Index:
         found = make(*arguments)
         return replace(found, table=found.table.append_column("more", found.table["row"]))
 
-    monkeypatch.setattr(npz_images, "_index", with_another)
+    monkeypatch.setattr(images, "_index", with_another)
     before = (made.store / "npz_index" / "val_data" / "index.parquet").read_bytes()
     made.run("backfill", "imagenet64/npz_index", "--force", "--json")
     assert (made.store / "npz_index" / "val_data" / "index.parquet").read_bytes() != before
@@ -111,14 +111,14 @@ def test_an_index_that_gains_a_column_makes_nothing_stale(made: Home, monkeypatc
 
 
 def test_an_index_that_says_something_else_makes_its_readers_stale(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = npz_images._index
+    make = images._index
 
     def with_other_classes(*arguments: Any) -> Index:
         found = make(*arguments)
         place = found.table.column_names.index("class_id")
         return replace(found, table=found.table.set_column(place, "class_id", found.table["devkit_label"]))
 
-    monkeypatch.setattr(npz_images, "_index", with_other_classes)
+    monkeypatch.setattr(images, "_index", with_other_classes)
     made.run("backfill", "imagenet64/npz_index", "--partitions", "val_data..val_data", "--force", "--json")
     assert counts(made, "imagenet64/arrays") == {"current": 10, "stale": 1, "missing": 0, "failed": 0}
     assert made.json("trace", "imagenet64/arrays/val_data", code=1)[1]["changed"] is True

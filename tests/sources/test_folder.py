@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from imgassets.errors import BadInput
-from imgassets.pixels import decode
+from imgassets.images.pixels import decode
 from imgassets.sources.base import BadSamples
 from imgassets.sources.files import Files, Ranges
 from imgassets.sources.folder import class_folder, label_folder
 from imgassets.sources.resized import Resized
-from tests.store.making import dense, encoded, folder, picture, write
+from tests.stores.making import dense, encoded, folder, picture, write
 
 
 def reasons(source: Files | Resized) -> dict[str, str]:

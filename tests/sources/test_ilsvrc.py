@@ -15,7 +15,7 @@ import pytest
 
 from imgassets.classes import imagenet_classes
 from imgassets.errors import BadInput
-from imgassets.formats import jpeg as format_jpeg
+from imgassets.images import jpeg as format_jpeg
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc, tar_index
 from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex

@@ -1,0 +1,129 @@
+"""The asset graph as the commands see it: the assets of a selection and their partitions, in the order to make them."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+import dagster as dg
+from yaml import MarkedYAMLError
+
+from imgassets.errors import BadInput
+from imgassets.planning.graph import Asset, Graph
+
+__all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select", "select_one"]
+
+
+WRONG = re.compile(r"^`?(.+?)(?: at (\S+:\d+)`)?\n  (.+?) \[type=", re.MULTILINE)
+"""What of pydantic's errors is for a person: attribute, file and line where Dagster has added them, reason."""
+DATASET = re.compile(r"^Error while (?:loading component|building definitions for) (.+?)\[\d+\]:")
+"""What Dagster's tree of components says of the one that fails: its folder."""
+
+
+@cache
+def definitions() -> dg.Definitions:
+    """Everything under `defs/`, loaded once.
+
+    Raises:
+        BadInput: a dataset's YAML is wrong; names the file, and the line where it is known.
+    """
+    from imgassets.definitions import defs
+
+    try:
+        loaded = defs()
+        loaded.resolve_asset_graph()
+    except Exception as error:  # Dagster has an error of its own for each thing that can be wrong with a dataset
+        raise BadInput(_reason(error)) from error
+    return loaded
+
+
+def _reason(error: BaseException) -> str:
+    """What Dagster says of a dataset that does not load, without the tree and the traceback around it."""
+    place = ""
+    while True:
+        if dataset := DATASET.match(str(error)):
+            place = f"defs/{dataset[1]}/defs.yaml: "
+        found = WRONG.findall(str(error))
+        if places := [place for _, place, _ in found if place]:
+            # of a value that is no text Dagster also says that it is no template, `….str`
+            name, _, what = min(found, key=lambda one: one[0].endswith(".str"))
+            return f"{places[0]}: {name}: {what}"
+        if isinstance(error, MarkedYAMLError) and error.problem_mark:
+            return f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}"
+        cause = None if isinstance(error, BadInput) else error.__cause__ or error.__context__
+        if cause is None:
+            hint = "" if place or isinstance(error, BadInput) else " (`dg check defs` shows where)"
+            return f"{place}{error}{hint}"
+        error = cause
+
+
+def graph() -> Graph:
+    """Its partitioned artifacts."""
+    return _graph(definitions())
+
+
+_loaded: list[tuple[dg.Definitions, Graph]] = []
+
+
+def _graph(loaded: dg.Definitions) -> Graph:
+    if not _loaded or _loaded[0][0] is not loaded:
+        _loaded[:] = [(loaded, Graph.of(loaded.get_repository_def(), loaded.resources or {}))]
+    return _loaded[0][1]
+
+
+def select(selection: str) -> list[Asset]:
+    """The assets of a Dagster selection: `imagenet64/csv_sample`, `+imagenet64/csv_sample`, `group:imagenet64`, `*`.
+
+    Upstream assets come first.
+
+    Raises:
+        BadInput: the selection is malformed, or selects nothing.
+    """
+    loaded = definitions()
+    try:
+        keys = dg.AssetSelection.from_string(_quoted(selection)).resolve(loaded.resolve_asset_graph())
+    except Exception as error:
+        raise BadInput(f"{selection!r} selects nothing ({error}): name an asset, e.g. {_names(loaded)}.") from error
+    if not keys:
+        raise BadInput(f"{selection!r} selects nothing: there are {_names(loaded)}.")
+    return [asset for key, asset in graph().assets.items() if key in keys]
+
+
+def select_one(selection: str) -> Asset:
+    """The asset of a selection that has only one.
+
+    Raises:
+        BadInput: as `select`; also where there are several.
+    """
+    asset, *others = select(selection)
+    if others:
+        raise BadInput(f"{selection!r} selects {1 + len(others)} assets, expected one: name it, e.g. {asset.name}.")
+    return asset
+
+
+def parse_range(text: str, keys: Sequence[str]) -> list[str]:
+    """Partitions `A..B`, in order, both ends included; `A` alone is one partition.
+
+    Raises:
+        BadInput: an end is no partition, or B comes before A.
+    """
+    first, dots, last = text.partition("..")
+    ends = [first, last if dots else first]
+    if not all(ends):
+        raise BadInput(f"{text!r} is no range A..B of partitions: they run from {keys[0]} to {keys[-1]}.")
+    for end in ends:
+        if end not in keys:
+            raise BadInput(f"There is no partition {end!r}: they run from {keys[0]} to {keys[-1]}.")
+    start, stop = (list(keys).index(end) for end in ends)
+    if stop < start:
+        raise BadInput(f"{last} comes before {first}: write {last}..{first}.")
+    return list(keys[start : stop + 1])
+
+
+def _quoted(selection: str) -> str:
+    """Dagster's selection syntax wants keys that hold a slash in quotes; people do not."""
+    parts = re.fullmatch(r"""(\d*\+)?([^\s:"()+]+/[^\s:"()+]+)(\+\d*)?""", selection)
+    return f'{parts[1] or ""}key:"{parts[2]}"{parts[3] or ""}' if parts else selection
+
+
+def _names(loaded: dg.Definitions) -> str:
+    return ", ".join(sorted(key.to_user_string() for key in loaded.resolve_asset_graph().materializable_asset_keys))

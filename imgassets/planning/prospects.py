@@ -1,0 +1,280 @@
+"""What a run would do to a partition, and why, told without doing it: nothing is read but headers, nothing written."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from imgassets.commit import FileRecord, Manifest, Recipe
+from imgassets.commit.peek import UNREAD, PeekStore
+from imgassets.errors import ImgassetsError, MissingUpstream, StoreError, Unforeseen
+from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate
+from imgassets.planning.graph import Asset, Graph
+from imgassets.resources import Storage
+
+
+class Verdict(Enum):
+    """What a run would do."""
+
+    BUILD = "build"
+    KEEP = "keep"
+    CANNOT = "cannot"
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """One partition."""
+
+    asset: Asset
+    partition: str
+    verdict: Verdict
+    reason: str
+    """Why, in a few words."""
+    manifest: Manifest | None
+    """What is there now."""
+    recipe: Recipe | None = None
+    """What would be there."""
+    build: Build | None = None
+    unread: tuple[str, ...] = ()
+    """Raw inputs that have not been read since they changed."""
+
+    @property
+    def name(self) -> str:
+        """E.g. `imagenet64/arrays/val_data`."""
+        return f"{self.asset.name}/{self.partition}"
+
+    @property
+    def stale(self) -> bool:
+        """There is a version, but another one would be made now."""
+        return self.manifest is not None and self.verdict is Verdict.BUILD
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        """What the asset says of the size of its partition; None where it says nothing, or cannot yet."""
+        try:
+            return self.build.estimate() if self.build and self.build.estimate else None
+        except ImgassetsError:
+            return None
+
+
+def _peeking(storage: Storage) -> tuple[Storage, PeekStore]:
+    """The storage as plans see it."""
+    store = PeekStore(storage.artifacts.root, storage.artifacts.state)
+
+    class Peeking(Storage):
+        @property
+        def artifacts(self) -> PeekStore:
+            return store
+
+    return Peeking(raw=storage.raw, store=storage.store, state=storage.state), store
+
+
+@dataclass(frozen=True)
+class _Expected(Artifact):
+    """A partition that is about to be made: its checksum is not known, but what is made from it can be told."""
+
+    expected: Manifest = field(kw_only=True)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return self.expected
+
+    def read(self, columns: Iterable[str], facts: Iterable[str] = ()) -> dict[str, str]:
+        return self.as_input
+
+    def open(self) -> Any:
+        raise Unforeseen(f"{self.asset}/{self.partition} is made first")
+
+
+class _Facts(dict[str, Any]):
+    """What is known beforehand of a partition that is about to be made."""
+
+    def __missing__(self, name: str) -> Any:
+        raise Unforeseen(f"its upstream is made first, and tells {name!r}")
+
+
+class Prospects:
+    """Prospects of a graph's partitions, each found once.
+
+    Args:
+        config: run configuration by asset.
+        making: assets that are made in the same go, so that what is made from them counts on their new version.
+        force: whether everything is made again.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        instance: dg.DagsterInstance,
+        *,
+        config: Mapping[dg.AssetKey, Mapping[str, Any]] | None = None,
+        making: Collection[dg.AssetKey] = (),
+        force: bool = False,
+    ) -> None:
+        self._graph = graph
+        self._instance = instance
+        self._config = config or {}
+        self._making = making
+        self._force = force
+        self._found: dict[tuple[dg.AssetKey, str], Prospect] = {}
+        self._builds: dict[dg.AssetKey, Any] = {}
+        self._artifacts: dict[tuple[dg.AssetKey, str], Artifact] = {}
+        self._counted: set[str] = set()
+        self._storage, self._store = _peeking(graph.resources["storage"])
+        self._resources = {**graph.resources, "storage": self._storage}
+
+    def of(self, asset: Asset, partition: str) -> Prospect:
+        """What a run would do to one partition."""
+        place = asset.key, partition
+        if place not in self._found:
+            self._found[place] = self._find(asset, partition)
+        return self._found[place]
+
+    def input_bytes(self, prospect: Prospect) -> int | None:
+        """Size of everything a partition is made from; None where an input's size cannot be told."""
+        sizes = [self._size(name) for name in prospect.recipe.inputs] if prospect.recipe else [None]
+        return None if None in sizes else sum(size or 0 for size in sizes)
+
+    def identity(self, prospect: Prospect) -> str:
+        """A fingerprint of the recipe by size and time of its raw files: it does not change when they are read."""
+        if prospect.recipe is None:
+            return ""
+        files = {path.relative_to(self._storage.raw_root).as_posix(): path for path in self.raw_files(prospect)}
+        inputs = {
+            name: self._store.checksums.stand_in(files[name]) if name in files else checksum
+            for name, checksum in prospect.recipe.inputs.items()
+        }
+        return replace(prospect.recipe, inputs=inputs).fingerprint
+
+    def raw_files(self, prospect: Prospect) -> list[Path]:
+        """The files below the raw root that a partition is made from."""
+        names = prospect.recipe.inputs if prospect.recipe else ()
+        return [path for name in names if (path := self._storage.raw_root / name).is_file()]
+
+    def unread_bytes(self, prospect: Prospect) -> int:
+        """Size of the raw inputs that have to be read for their checksums first, and were not counted before."""
+        new = set(prospect.unread) - self._counted
+        self._counted |= new
+        return sum(self._size(name) or 0 for name in new)
+
+    def unproven_bytes(self, prospect: Prospect) -> int:
+        """Size of the files that are there, but have to be read to prove that they are unchanged."""
+        location, checksums = prospect.asset.artifact(prospect.partition).location, self._store.checksums
+        records = prospect.manifest.files if prospect.manifest else ()
+        return sum(record.bytes for record in records if checksums.remembered(location.file(record.name)) is None)
+
+    def _size(self, name: str) -> int | None:
+        key, _, partition = name.rpartition("/")
+        try:
+            if key and (asset := self._graph.assets.get(dg.AssetKey(key.split("/")))):
+                return self._artifact(asset, partition).manifest.total_bytes
+            path = self._storage.raw_root / name
+            return path.stat().st_size if path.is_file() else None
+        except (ImgassetsError, OSError):
+            return None
+
+    def _find(self, asset: Asset, partition: str) -> Prospect:
+        current, damage = self._current(asset, partition)
+        try:
+            build = self._build(asset, partition)
+        except Unforeseen as error:
+            return Prospect(asset, partition, Verdict.BUILD, str(error), current)
+        except ImgassetsError as error:
+            return Prospect(asset, partition, Verdict.CANNOT, str(error), current)
+        recipe = build.recipe(asset.name, partition, asset.io_manager.format, asset.code_version)
+        unread = tuple(name for name, checksum in build.inputs.items() if UNREAD in checksum)
+        if self._force:
+            reason = "forced"
+        elif damage:
+            reason = damage
+        elif current is None:
+            reason = "missing"
+        else:
+            reason = difference(current.recipe, recipe)
+        verdict = Verdict.BUILD if reason else Verdict.KEEP
+        return Prospect(asset, partition, verdict, reason or "unchanged", current, recipe, build, unread)
+
+    def _current(self, asset: Asset, partition: str) -> tuple[Manifest | None, str]:
+        """The version that is there, and what is wrong with it."""
+        try:
+            artifact = asset.artifact(partition)
+            manifest = artifact.store.manifest(artifact.location)
+        except MissingUpstream:
+            return None, ""
+        except (StoreError, OSError) as error:
+            return None, f"damaged: {error}"
+        checksums = self._store.checksums
+        for record in manifest.files:
+            known = checksums.remembered(artifact.location.file(record.name))
+            if known not in (None, record.xxh3_128):
+                return None, f"damaged: {record.name} has another checksum than its manifest says"
+        return manifest, ""
+
+    def _build(self, asset: Asset, partition: str) -> Build:
+        if asset.key not in self._builds:
+            self._builds[asset.key] = asset.builds(
+                self._resources,
+                {name: self._inputs(self._graph.assets[key]) for name, key in asset.upstream.items()},
+                self._config.get(asset.key, {}),
+            )
+        build: Build = self._builds[asset.key].build(partition)
+        return build
+
+    def _inputs(self, asset: Asset) -> Artifacts:
+        return Artifacts(asset.keys(self._instance), lambda partition: self._artifact(asset, partition))
+
+    def _artifact(self, asset: Asset, partition: str) -> Artifact:
+        """An upstream partition as the assets that are made from it will find it."""
+        place = asset.key, partition
+        if place not in self._artifacts:
+            artifact = asset.artifact(partition)
+            artifact = replace(artifact, opener=cache(artifact.opener))  # what several look into is read once
+            if asset.key in self._making:
+                prospect = self.of(asset, partition)
+                if prospect.verdict is Verdict.BUILD and not _same_again(prospect):
+                    artifact = _expected(artifact, prospect)
+            self._artifacts[place] = artifact
+        return self._artifacts[place]
+
+
+def difference(old: Recipe, new: Recipe) -> str:
+    """What made a version differ from the one that would be made now, in a few words; empty if nothing does."""
+    if new.makes(old):
+        return ""
+    old, found = old.in_terms_of(new), []
+    inputs = [name for name in {**old.inputs, **new.inputs} if old.inputs.get(name) != new.inputs.get(name)]
+    if inputs:
+        name = inputs[0]
+        word = "changed" if name in old.inputs and name in new.inputs else "new" if name in new.inputs else "gone"
+        found.append(f"{name} {word}" + (f" and {len(inputs) - 1} more inputs" if len(inputs) > 1 else ""))
+    for name in sorted({**old.config, **new.config}):
+        before, after = (recipe.config.get(name, new.defaults.get(name)) for recipe in (old, new))
+        if before != after:
+            found.append(f"{name} {before} → {after}")
+    for what in ("format", "code_version"):
+        if getattr(old, what) != getattr(new, what):
+            found.append(f"{what.replace('_', ' ')} {getattr(old, what)} → {getattr(new, what)}")
+    return ", ".join(found) or "recipe changed"
+
+
+def _same_again(prospect: Prospect) -> bool:
+    """Whether the same bytes would be made: the same recipe gives them."""
+    if prospect.manifest is None or prospect.recipe is None:
+        return False
+    return prospect.recipe.makes(prospect.manifest.recipe)
+
+
+def _expected(artifact: Artifact, prospect: Prospect) -> Artifact:
+    if prospect.recipe is None:
+        raise Unforeseen(prospect.reason)
+    estimate = prospect.estimate or Estimate(prospect.manifest.total_bytes if prospect.manifest else 0)
+    record = FileRecord("expected", estimate.write, f"{UNREAD}{prospect.recipe.fingerprint}")
+    facts = _Facts() if estimate.rows is None else _Facts(rows=estimate.rows)
+    manifest = Manifest(prospect.recipe, (record,), facts)
+    return _Expected(
+        artifact.asset, artifact.partition, artifact.location, artifact.store, artifact.opener, expected=manifest
+    )

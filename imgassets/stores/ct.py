@@ -1,0 +1,100 @@
+"""What `open_store` gives for a split of CT shards: a map-style dataset with the loader of the image stores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgassets.formats.ct_split import MANIFEST, CtSplit, Scan
+
+if TYPE_CHECKING:
+    import torch
+
+    from imgassets.stores.loader import Loader
+
+
+class CtStore(CtSplit):
+    """Samples as (volume, report, labels): float16 (x, y, z) mapped from the shard, str, float32 (classes,).
+
+    `transform` is given the volume, `target_transform` the labels; both arrays are read-only.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__(Path(path))
+        self.transform, self.target_transform = transform, target_transform
+
+    @staticmethod
+    def lies_at(path: str | os.PathLike[str]) -> bool:
+        """Whether this is a folder of CT shards with their manifest."""
+        return "://" not in str(path) and (Path(path) / MANIFEST).is_file()
+
+    def __getitem__(self, index: Any) -> Any:
+        """Sample `index`, or a list for a slice; as `batch` for a list."""
+        if not isinstance(index, int | slice) and np.ndim(index):
+            return self.batch(index)
+        found = super().__getitem__(index)
+        if isinstance(index, slice) or (self.transform is None and self.target_transform is None):
+            return found
+        volume, report, labels = found
+        volume = self.transform(volume) if self.transform else volume
+        return Scan(volume, report, self.target_transform(labels) if self.target_transform else labels)
+
+    @cached_property
+    def labels(self) -> NDArray[Any]:
+        """Labels of all samples, float32 (rows, classes)."""
+        values = [self._member(*self.locate(row), "cls").view("<f4") for row in range(len(self))]
+        labels: NDArray[Any] = np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
+        labels.setflags(write=False)
+        return labels
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """Column of `labels` by class name."""
+        return {name: column for column, name in enumerate(self.class_names)}
+
+    @property
+    def image_bytes(self) -> int | None:
+        """Bytes of a volume as it is handed over; None where a transform makes something else of it."""
+        return None if self.transform else int(np.prod(self.manifest["sample_shape"])) * 2
+
+    def block_rows(self) -> int | None:
+        """Samples of a shard: block shuffling keeps them together."""
+        return int(self.manifest["samples_per_shard"])
+
+    def collated(self, rows: Any, flat: torch.Tensor | None = None) -> Any:
+        """Volumes (n, x, y, z) float16, reports, labels (n, classes) float32 of some rows, into `flat` where given."""
+        import torch
+
+        samples = [self[int(row)] for row in rows]
+        reports = [report for _, report, _ in samples]
+        labels = [labels for _, _, labels in samples]
+        targets: Any = labels if self.target_transform else torch.from_numpy(np.stack(labels))
+        if self.transform:
+            return [volume for volume, _, _ in samples], reports, targets
+        if flat is None:
+            flat = torch.empty((len(samples), int(self.image_bytes or 0)), dtype=torch.uint8)
+        volumes = flat.view(torch.float16).view(len(samples), *self.manifest["sample_shape"])
+        for place, (volume, _, _) in zip(volumes.numpy(), samples, strict=True):
+            np.copyto(place, volume)
+        return volumes, reports, targets
+
+    def batch(self, indices: Sequence[int]) -> Any:
+        """As `collated`; negative indices count from the end."""
+        return self.collated(indices)
+
+    def loader(self, batch_size: int, **settings: Any) -> Loader:
+        """Batches of (volumes, reports, labels), fetched ahead by threads; see `imgassets.stores.loader.Loader`."""
+        from imgassets.stores.loader import Loader
+
+        return Loader(self, batch_size, **settings)

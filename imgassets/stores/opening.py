@@ -1,0 +1,42 @@
+"""`open_store`: one door to every image store, as a torch map-style dataset.
+
+Example:
+    >>> store = open_store("store/imagenet64/memmap_store/train")
+    >>> image, label = store[0]                                # uint8 (3, 64, 64), int
+    >>> for images, labels in store.loader(256, shuffle=True): ...
+    >>> torch.utils.data.DataLoader(store, batch_size=256, shuffle=True, num_workers=4)  # just as well
+"""
+
+from __future__ import annotations
+
+import os
+
+from imgassets.stores.ct import CtStore
+from imgassets.stores.dataset import Store, Transform
+from imgassets.stores.records import RecordStore, holds_records
+
+
+def open_store(
+    path: str | os.PathLike[str],
+    transform: Transform | None = None,
+    target_transform: Transform | None = None,
+    *,
+    split: str = "",
+) -> Store | CtStore:
+    """Open an image store: a folder, or an fsspec URL such as `s3://bucket/store` or `hf://datasets/name/store`.
+
+    A folder of CT shards opens as a `CtStore`, whose items are (volume, report, labels).
+
+    `transform` is given the image as a Pillow image; `target_transform` the label, if it is
+    one for every pixel as a Pillow image too. `split` says which, of a folder of TFRecord shards that holds several.
+
+    Raises:
+        MissingUpstream: there is no store.
+        BadInput: a folder of TFRecord shards holds several splits, and none was named.
+        StoreError: it is damaged, cut short, or of another version.
+    """
+    if CtStore.lies_at(path):
+        return CtStore(path, transform, target_transform)
+    if holds_records(os.fspath(path)):
+        return RecordStore(os.fspath(path), transform, target_transform, split)
+    return Store(path, transform, target_transform)

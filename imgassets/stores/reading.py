@@ -1,0 +1,216 @@
+"""Rows of an open store by index: what its formats' extents, over all shards, come down to."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgassets.columns import Column, Field, as_bytes
+from imgassets.errors import ImgassetsError, StoreError
+from imgassets.stores.bytespace import Bytes, starts_of
+from imgassets.stores.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
+from imgassets.stores.registry import Format
+from imgassets.stores.storefile import StoreInfo
+
+if TYPE_CHECKING:
+    import torch
+
+CACHED_BLOCKS = 32
+"""Decoded blocks kept, for formats that decode rows together."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Byte position of every row, and its size where rows differ in size."""
+
+    positions: Index
+    sizes: Index | None
+
+
+class Decoded:
+    """Rows that come in blocks; the last few blocks are kept, for all threads together."""
+
+    def __init__(self, starts: Index, loads: Sequence[Callable[[], Column]]) -> None:
+        self.starts = starts
+        self._loads = loads
+        self._kept: OrderedDict[int, Column] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, rows: Index) -> list[Any]:
+        """Some rows, one by one."""
+        block = np.searchsorted(self.starts, rows, side="right") - 1
+        found: list[Any] = [None] * len(rows)
+        for k in dict.fromkeys(block.tolist()):
+            column = self._block(k)
+            for place in np.flatnonzero(block == k).tolist():
+                found[place] = column[int(rows[place] - self.starts[k])]
+        return found
+
+    def _block(self, k: int) -> Column:
+        with self._lock:
+            if k in self._kept:
+                self._kept.move_to_end(k)
+                return self._kept[k]
+        with damage(f"block {k}"):
+            column = self._loads[k]()
+        with self._lock:
+            self._kept[k] = column
+            while len(self._kept) > CACHED_BLOCKS:
+                self._kept.popitem(last=False)
+        return column
+
+
+@contextmanager
+def damage(what: str) -> Iterator[None]:
+    """Whatever a library says of bytes it cannot make sense of, as one of our errors."""
+    try:
+        yield
+    except ImgassetsError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{what} is damaged ({reason}): verify the store, or rebuild it.") from error
+
+
+class Reader:
+    """Fields of an open store by row index. Threads may share it; so may processes that fork."""
+
+    def __init__(self, info: StoreInfo, format_: Format, files: Files, space: Bytes) -> None:
+        self.info = info
+        self._space = space
+        sizes = [record.bytes for shard in info.shards for record in shard.files]
+        names = [record.name for shard in info.shards for record in shard.files]
+        base = dict(zip(names, starts_of(sizes).tolist(), strict=True))
+        size = dict(zip(names, sizes, strict=True))
+        self._bases = [(base[name], name) for name in names if size[name]]
+        parts: dict[str, list[Extent]] = {field.name: [] for field in info.fields}
+        for shard in info.shards:
+            if not shard.rows:
+                continue
+            with damage(f"shard {shard.stem}"):
+                for name, extent in format_.extents(files, shard.stem, info.fields, shard.rows).items():
+                    parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
+        first = np.cumsum([0, *(shard.rows for shard in info.shards if shard.rows)])[:-1]
+        self._columns = {f.name: partial(_merge, f, parts[f.name], first, info) for f in info.fields}
+        self._merged: dict[str, Placed | Decoded | NDArray[Any]] = {}
+
+    def values(self, name: str) -> NDArray[Any]:
+        """All rows of a scalar field, kept in memory: (rows,)."""
+        column = self._column(name)
+        if isinstance(column, np.ndarray):
+            return column
+        import torch
+
+        field = self.info.field(name)
+        raw = torch.empty((self.info.rows, field.nbytes), dtype=torch.uint8)
+        self.gather(name, np.arange(self.info.rows), raw)
+        self._merged[name] = values = raw.numpy().view(field.dtype).reshape(-1)
+        return values
+
+    def gather(self, name: str, rows: Index, out: torch.Tensor) -> None:
+        """Copy rows of an array field into `out`, uint8 (len(rows), nbytes), contiguous."""
+        column = self._column(name)
+        if isinstance(column, Placed):
+            self._space.gather(column.positions[rows], out)
+        elif isinstance(column, Decoded):
+            field = self.info.field(name)
+            target = out.numpy()
+            for place, row in enumerate(column.of(rows)):
+                target[place] = as_bytes(field, np.asarray(row)[None])[0]
+        else:
+            out.numpy()[:] = column[rows].reshape(-1, 1).view(np.uint8)
+
+    def pieces(self, name: str, rows: Index) -> Sequence[memoryview]:
+        """Bytes of rows of a field of variable size, uncopied where the store is mapped."""
+        column = self._column(name)
+        if isinstance(column, Placed) and column.sizes is not None:
+            return self._space.pieces(column.positions[rows], column.sizes[rows])
+        if isinstance(column, Decoded):
+            return [memoryview(row) for row in column.of(rows)]
+        raise TypeError(f"{name} has rows of one size")
+
+    def piece(self, name: str, row: int) -> memoryview:
+        """As `pieces`, of one row: without the cost of arrays, which is more than that of the fetch."""
+        column = self._column(name)
+        if isinstance(column, Placed) and column.sizes is not None:
+            return self._space.piece(column.positions.item(row), column.sizes.item(row))
+        return self.pieces(name, np.array([row]))[0]
+
+    def place(self, name: str, row: int) -> tuple[str, int, int] | None:
+        """File, byte offset and size of one row of a field; None where rows have to be decoded to be found."""
+        column = self._column(name)
+        if not isinstance(column, Placed):
+            return None
+        position = column.positions.item(row)
+        size = self.info.field(name).nbytes if column.sizes is None else column.sizes.item(row)
+        base, file = max(item for item in self._bases if item[0] <= position)
+        return file, position - base, size
+
+    def block_rows(self) -> int | None:
+        """Rows that are decoded together, where there are such."""
+        for field in self.info.fields:
+            column = self._column(field.name)
+            if isinstance(column, Decoded):
+                return int(np.diff([*column.starts, self.info.rows]).max())
+        return None
+
+    def _column(self, name: str) -> Placed | Decoded | NDArray[Any]:
+        if name not in self._merged:
+            with damage(f"field {name}"):
+                self._merged[name] = self._columns[name]()
+        return self._merged[name]
+
+
+def _placed(extent: Extent, rows: int, base: dict[str, int], size: dict[str, int], field: Field) -> Extent:
+    """The same with positions in the store instead of offsets in a file, once they are known to lie in the file."""
+    if isinstance(extent, Values | Blocks):
+        return extent
+    if isinstance(extent, Runs):
+        counts = np.diff([*extent.starts, rows])
+        last = extent.offsets + np.maximum(counts - 1, 0) * extent.strides
+        low = np.minimum(extent.offsets, last)
+        high = np.maximum(extent.offsets, last) + field.nbytes
+    else:
+        low, high = extent.offsets, extent.offsets + extent.sizes
+        if (extent.sizes < 0).any():
+            low = np.array([-1])
+    if extent.file not in base or low.min() < 0 or high.max() > size[extent.file]:
+        raise StoreError(f"{extent.file} is shorter than its index says: verify the store, or rebuild it.")
+    offsets = extent.offsets + base[extent.file]
+    if isinstance(extent, Runs):
+        return Runs(extent.file, extent.starts, offsets, extent.strides)
+    return Spans(extent.file, offsets, extent.sizes)
+
+
+def _merge(field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo) -> Placed | Decoded | NDArray[Any]:
+    if all(isinstance(part, Values) for part in parts):
+        values = [np.asarray(part.load()) for part in parts if isinstance(part, Values)]
+        if [len(v) for v in values] != [shard.rows for shard in info.shards if shard.rows]:
+            raise StoreError(f"Field {field.name}: its index has another number of rows than the store.")
+        return np.concatenate(values)
+    if all(isinstance(part, Runs | Spans) for part in parts):
+        counts = [shard.rows for shard in info.shards if shard.rows]
+        positions = np.concatenate([_positions(part, rows) for part, rows in zip(parts, counts, strict=True)])
+        sizes = [part.sizes for part in parts if isinstance(part, Spans)]
+        return Placed(positions, np.concatenate(sizes) if field.ragged else None)
+    blocks = [part for part in parts if isinstance(part, Blocks)]
+    starts = np.concatenate([block.starts + start for block, start in zip(blocks, first, strict=True)])
+    return Decoded(starts, [partial(b.load, k) for b in blocks for k in range(len(b.starts))])
+
+
+def _positions(part: Extent, rows: int) -> Index:
+    if isinstance(part, Spans):
+        return part.offsets
+    assert isinstance(part, Runs)
+    counts = np.diff([*part.starts, rows])
+    found: Index = np.repeat(part.offsets - part.starts * part.strides, counts)
+    found += np.repeat(part.strides, counts) * np.arange(rows)
+    return found

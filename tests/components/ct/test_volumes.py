@@ -1,0 +1,358 @@
+"""The CT graph from a hub on loopback to what training code reads, on a small grid."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import dagster as dg
+import nibabel
+import numpy as np
+import pytest
+
+from imgassets.components.ct.volumes import CtVolumes
+from imgassets.formats.ct_split import CtSplit
+from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager
+from imgassets.resources import Storage
+from imgassets.sample_data.ct_rate import ABSENT, BLANK, NO_SPACING, chest, files, nifti
+from tests.hub import REPOSITORY, LoopbackHub
+
+GRID: dict[str, Any] = {"shape": (40, 36, 24), "spacing": (2.0, 2.0, 4.0)}
+SHAPE, SPACING = (30, 28, 20), (3.0, 2.5, 4.5)
+TOKEN = "hf_CANARYcanaryCANARYcanary"  # noqa: S105
+
+
+class World:
+    """A store, an instance, and the means to materialize one dataset."""
+
+    instances: ClassVar[list[dg.DagsterInstance]] = []
+
+    def __init__(self, folder: Path, repository: str, *, on_disk: bool = False, **attributes: Any) -> None:
+        self.folder, self.log = folder, ""
+        self.storage = Storage(raw=str(folder / "raw"), store=str(folder / "store"), state=str(folder / "state"))
+        (folder / "home").mkdir(parents=True)
+        self.instance = (
+            dg.DagsterInstance.local_temp(str(folder / "home")) if on_disk else dg.DagsterInstance.ephemeral()
+        )
+        self.instances.append(self.instance)
+        self.configure(repository, **attributes)
+
+    def configure(self, repository: str, **attributes: Any) -> None:
+        dataset = CtVolumes("ct", repository, **{"samples_per_shard": 2, "workers": 2, **GRID, **attributes})
+        managers = {
+            "ct_index_io": CtIndexIOManager(storage=self.storage),
+            "ct_shard_io": CtShardIOManager(storage=self.storage),
+            "ct_manifest_io": CtManifestIOManager(storage=self.storage),
+        }
+        built = dataset.build_defs(None)  # type: ignore[arg-type]
+        extra = dg.Definitions(resources={"storage": self.storage, **managers}, executor=dg.in_process_executor)
+        self.definitions = dg.Definitions.merge(built, extra)
+
+    def run(self, asset: str, partition: str, config: Mapping[str, Any] | None = None) -> dg.ExecuteInProcessResult:
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            asset_selection=[dg.AssetKey(["ct", asset])],
+            partition_key=partition,
+            instance=self.instance,
+            raise_on_error=False,
+            run_config={"ops": {f"ct__{asset}": {"config": dict(config or {})}}},
+        )
+
+    def make(self, asset: str, partition: str, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result = self.run(asset, partition, config)
+        assert result.success, self.reason(result)
+        (event,) = result.asset_materializations_for_node(f"ct__{asset}")
+        for evaluation in result.get_asset_check_evaluations():
+            assert evaluation.passed or evaluation.severity is dg.AssetCheckSeverity.WARN, evaluation
+        return {name: value.value for name, value in event.metadata.items()}
+
+    def fail(self, asset: str, partition: str, config: Mapping[str, Any] | None = None) -> str:
+        result = self.run(asset, partition, config)
+        assert not result.success
+        return self.reason(result)
+
+    def all(self, split: str = "train") -> CtSplit:
+        self.make("volume_index", split)
+        for key in self.partitions(split):
+            self.make("shards", key)
+        self.make("manifest", split)
+        return self.split(split)
+
+    def partitions(self, split: str = "train") -> list[str]:
+        return [key for key in self.instance.get_dynamic_partitions("ct_shards") if key.startswith(split)]
+
+    def split(self, split: str = "train") -> CtSplit:
+        return CtSplit(self.folder / "store/ct/shards" / split)
+
+    def tree(self) -> dict[str, tuple[bytes, int]]:
+        """Content and time of everything under the store."""
+        return {
+            str(p.relative_to(self.folder)): (p.read_bytes() if p.is_file() else b"", p.stat().st_mtime_ns)
+            for p in sorted((self.folder / "store").rglob("*"))
+        }
+
+    @staticmethod
+    def reason(result: dg.ExecuteInProcessResult) -> str:
+        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        return " ".join(str(failure.error_display_string) for failure in failures)
+
+
+def mirror(folder: Path, content: Mapping[str, bytes]) -> str:
+    for path, data in content.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def _dispose() -> Iterator[None]:
+    """An instance that is left to the garbage collector warns about its folder."""
+    yield
+    while World.instances:
+        World.instances.pop().dispose()
+
+
+@pytest.fixture(scope="module")
+def content() -> dict[str, bytes]:
+    return dict(files(shape=SHAPE, spacing=SPACING))
+
+
+@pytest.fixture
+def hub(content: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
+    with LoopbackHub(content) as hub:
+        hub.install(monkeypatch, tmp_path)
+        yield hub
+
+
+def test_from_the_hub_to_training_samples(hub: LoopbackHub, content: dict[str, bytes], tmp_path: Path) -> None:
+    world = World(tmp_path, REPOSITORY)
+    split = world.all()
+    assert split.study_ids == ["train_1_a_1", "train_1_a_2", "train_10_a_1"]
+    assert split.manifest["revision"] == hub.commit
+    assert {entry["key"] for entry in split.manifest["skipped"]} == {BLANK, ABSENT, NO_SPACING}
+    assert [len(shard.samples) for shard in split.shards] == [2, 1]  # the blank one leaves its shard short
+    for key, (volume, report, labels) in zip(split.study_ids, split, strict=True):
+        assert volume.shape == GRID["shape"]
+        assert volume.dtype == np.float16
+        assert not volume.flags.writeable
+        assert labels.shape == (18,)
+        assert "Not given." not in report
+        path = next(path for path in content if path.endswith(f"/{key}.nii.gz"))
+        (tmp_path / "v.nii.gz").write_bytes(content[path])
+        hu = nibabel.load(tmp_path / "v.nii.gz").get_fdata()
+        assert abs(float(volume[20, 18, 12]) - hu[15, 14, 10] / 1000) < 0.2  # the centres coincide
+    assert [path for path in (tmp_path / "state/downloads").rglob("*") if path.is_file()] == []
+
+
+def test_a_local_folder_gives_the_same_shards_as_the_hub(
+    hub: LoopbackHub, content: dict[str, bytes], tmp_path: Path
+) -> None:
+    there = World(tmp_path / "a", REPOSITORY).all()
+    here = World(tmp_path / "b", mirror(tmp_path / "mirror", content), workers=1).all()
+    assert [s.sha256 for s in there.shards] == [s.sha256 for s in here.shards]
+
+
+def test_faults_of_the_hub_do_not_reach_a_shard(hub: LoopbackHub, content: dict[str, bytes], tmp_path: Path) -> None:
+    expected = World(tmp_path / "b", mirror(tmp_path / "mirror", content)).all()
+    for path in content:
+        hub.faults[path] = ["corrupt", "reset", "503"]
+    found = World(tmp_path / "a", REPOSITORY).all()
+    assert [s.sha256 for s in found.shards] == [s.sha256 for s in expected.shards]
+
+
+def test_a_download_that_fails_publishes_nothing_and_says_which(
+    hub: LoopbackHub, content: dict[str, bytes], tmp_path: Path
+) -> None:
+    world = World(tmp_path, REPOSITORY)
+    world.make("volume_index", "train")
+    before = world.tree()
+    path = next(path for path in content if "train_1_a_2" in path)
+    hub.faults[path] = ["corrupt"] * 99
+    text = world.fail("shards", "train-000000")
+    assert "ct/shards/train-000000: Failed to download" in text
+    assert "train_1_a_2.nii.gz" in text
+    assert world.tree().keys() == before.keys()
+    hub.faults.clear()
+    world.make("shards", "train-000000")
+
+
+def test_the_token_is_in_no_log_database_or_artifact(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.token = TOKEN
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    world = World(tmp_path, REPOSITORY, on_disk=True)
+    with caplog.at_level(logging.DEBUG):
+        world.all("valid")
+        hub.token = "hf_anotherTOKENanother"  # noqa: S105  (from here on ours is refused)
+        text = world.fail("volume_index", "train")
+    assert "gated" in text
+    assert hub.authorizations == {f"Bearer {TOKEN}"}
+    assert TOKEN not in text + caplog.text
+    everything = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in everything)
+    assert [path for path in everything if TOKEN.encode() in path.read_bytes()] == []
+
+
+def test_a_rerun_touches_nothing_and_asks_for_no_volume(hub: LoopbackHub, tmp_path: Path) -> None:
+    world = World(tmp_path, REPOSITORY)
+    world.all()
+    before = world.tree()
+    hub.requests.clear()
+    assert world.make("volume_index", "train")["state"] == "unchanged, skipped"
+    assert all(world.make("shards", key)["state"] == "unchanged, skipped" for key in world.partitions())
+    assert world.make("manifest", "train")["state"] == "unchanged, skipped"
+    assert world.tree() == before
+    assert set(hub.requests) == {("GET", "revision")}
+    world.make("shards", "train-000000", {"force": True})
+    assert [c for c, _ in world.tree().values()] == [c for c, _ in before.values()]
+
+
+def test_another_shard_size_replaces_partitions_and_is_not_mixed(content: dict[str, bytes], tmp_path: Path) -> None:
+    world = World(tmp_path, mirror(tmp_path / "mirror", content))
+    world.all()
+    assert world.partitions() == ["train-000000", "train-000001"]
+    world.make("volume_index", "train", {"samples_per_shard": 4})
+    assert world.partitions() == ["train-000000"]
+    assert "made with other settings" in world.fail("manifest", "train")
+    world.make("shards", "train-000000")
+    assert "shard-000001.tar" in world.fail("manifest", "train")
+    (tmp_path / "store/ct/shards/train/shard-000001.tar").unlink()
+    world.make("manifest", "train")
+    assert len(world.split()) == 3
+
+
+def test_other_preprocessing_is_not_mixed(content: dict[str, bytes], tmp_path: Path) -> None:
+    repository = mirror(tmp_path / "mirror", content)
+    world = World(tmp_path, repository)
+    world.all()
+    world.configure(repository, pad_value=0.0)
+    assert "made with other settings" in world.fail("manifest", "train")
+
+
+def test_a_changed_volume_rebuilds_its_shard_alone(content: dict[str, bytes], tmp_path: Path) -> None:
+    repository = mirror(tmp_path / "mirror", content)
+    world = World(tmp_path, repository)
+    world.all()
+    path = next(tmp_path / "mirror" / path for path in content if "train_10_a_1" in path)
+    path.write_bytes(nifti(chest(SHAPE, 77), SPACING))
+    os.utime(path, ns=(1, 1))
+    assert world.make("volume_index", "train")["state"] == "built"
+    states = [world.make("shards", key)["state"] for key in world.partitions()]
+    assert states == ["unchanged, skipped", "built"]
+    assert world.make("manifest", "train")["state"] == "built"
+
+
+def test_too_many_skips_fail_the_split(content: dict[str, bytes], tmp_path: Path) -> None:
+    world = World(tmp_path, mirror(tmp_path / "mirror", content), max_skipped=2, max_skipped_share=0.4)
+    world.make("volume_index", "train")
+    for key in world.partitions():
+        world.make("shards", key)
+    text = world.fail("manifest", "train")
+    assert "3 of 6 volumes of train were left out" in text
+    assert "2 are allowed" in text
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(7, [4, 3]), (8, [4, 4]), (9, [4, 4, 1])])
+def test_counts_of_a_split_around_whole_shards(tmp_path: Path, count: int, sizes: list[int]) -> None:
+    keys = tuple(f"valid_{i}_a_1" for i in range(1, count + 1))
+    content = dict(files({"valid": keys}, shape=(12, 11, 10), spacing=SPACING))
+    world = World(tmp_path, mirror(tmp_path / "mirror", content), samples_per_shard=4)
+    split = world.all("valid")
+    assert world.partitions("valid") == [f"valid-{i:06d}" for i in range(len(sizes))]
+    assert [entry["num_samples"] for entry in split.manifest["shards"]] == sizes
+    assert (split.manifest["total_samples"], split.manifest["total_shards"]) == (count, len(sizes))
+    assert split.study_ids == list(keys)
+
+
+def test_tables_that_disagree_are_listed(content: dict[str, bytes], tmp_path: Path) -> None:
+    content = dict(content)
+    labels = "dataset/multi_abnormality_labels/train_predicted_labels.csv"
+    lines = content[labels].decode("utf-8-sig").splitlines()
+    flipped = lines[2].replace(",0", ",x", 1).replace(",1", ",0").replace(",x", ",1")
+    content[labels] = "\n".join([lines[0], *lines[2:], flipped]).encode()
+    world = World(tmp_path, mirror(tmp_path / "mirror", content))
+    world.make("volume_index", "train")
+    report = json.loads((tmp_path / "store/ct/volume_index/train/report.json").read_text())
+    assert report["rows_contradicted"] == ["train_1_a_2"]
+    assert "train_1_a_1" in report["present_but_unlisted"]
+
+
+def test_previews_have_no_report_unless_asked_for(content: dict[str, bytes], tmp_path: Path) -> None:
+    world = World(tmp_path, mirror(tmp_path / "mirror", content))
+    world.make("volume_index", "valid")
+    assert "Trachea" not in repr(world.make("shards", "valid-000000"))
+
+
+def test_wrong_table_is_one_line(content: dict[str, bytes], tmp_path: Path) -> None:
+    content = dict(content)
+    content["dataset/multi_abnormality_labels/train_predicted_labels.csv"] = b"VolumeName,Cats\nx,1\n"
+    text = World(tmp_path, mirror(tmp_path / "mirror", content)).fail("volume_index", "train")
+    assert "has no column 'Medical material'" in text
+
+
+def test_an_existing_webdataset_of_raw_volumes_is_a_source(content: dict[str, bytes], tmp_path: Path) -> None:
+    rows = World(tmp_path / "hub", mirror(tmp_path / "mirror", content)).all()
+    (tmp_path / "tars").mkdir()
+    for number, key in enumerate(rows.study_ids):
+        data = next(data for path, data in content.items() if path.endswith(f"/{key}.nii.gz"))
+        _, report, labels = rows[number]
+        members: dict[str, bytes] = {"nii.gz": data, "txt": report.encode(), "cls": labels.astype("<f4").tobytes()}
+        if number == 1:  # as .npz, with everything inside
+            (tmp_path / "v.nii.gz").write_bytes(data)
+            arrays = io.BytesIO()
+            image = nibabel.load(tmp_path / "v.nii.gz").get_fdata().astype(np.float16)
+            spacing = SPACING[::-1]
+            np.savez(arrays, image=image, spacing=spacing, labels=labels.astype(np.int64), findings=np.array(report))
+            members = {"npz": arrays.getvalue()}
+        if number == 2:  # as bare voxels that its .json describes
+            (tmp_path / "v.nii.gz").write_bytes(data)
+            image = nibabel.load(tmp_path / "v.nii.gz").get_fdata().astype("<i2")
+            about = {"shape": image.shape, "dtype": "int16", "spacing": SPACING, "labels": labels.astype(int).tolist()}
+            members = {"bin": image.tobytes(), "json": json.dumps(about).encode(), "txt": report.encode()}
+        with tarfile.open(tmp_path / f"tars/raw-train-{number}.tar", "w") as archive:
+            for extension, member in members.items():
+                info = tarfile.TarInfo(f"{key}.{extension}")
+                info.size = len(member)
+                archive.addfile(info, io.BytesIO(member))
+    world = World(tmp_path / "wds", str(tmp_path / "tars/raw-{split}-*.tar"), source="webdataset")
+    split = world.all()
+    assert split.study_ids == rows.study_ids
+    for found, expected in zip(split, rows, strict=True):
+        assert np.abs(found.volume.astype(np.float32) - expected.volume).max() < 2e-3  # float16 of HU in the .npz
+        assert found.report == expected.report
+        assert found.labels.tolist() == expected.labels.tolist()
+    (tmp_path / "tars/raw-train-2.tar").write_bytes((tmp_path / "tars/raw-train-2.tar").read_bytes()[:700])
+    assert "no whole tar file" in world.fail("volume_index", "train")
+
+
+def test_damaged_volumes_are_left_out_with_their_reason(tmp_path: Path) -> None:
+    keys = tuple(f"valid_{i}_a_1" for i in range(1, 7))
+    content = dict(files({"valid": keys}, shape=SHAPE, spacing=SPACING))
+    paths = {key: next(path for path in content if path.endswith(f"/{key}.nii.gz")) for key in keys}
+    content[paths[keys[0]]] = content[paths[keys[0]]][:-9]
+    content[paths[keys[1]]] = b"<html>busy</html>"
+    content[paths[keys[2]]] = nifti(chest(SHAPE, 1) - np.int16(8192), SPACING)
+    content[paths[keys[3]]] = nifti(chest((30, 28, 20), 2), (3.0, 3.5, 4.5))
+    world = World(tmp_path, mirror(tmp_path / "mirror", content), samples_per_shard=3)
+    world.make("volume_index", "valid")
+    assert "None of its volumes can be used" in world.fail("shards", "valid-000000")
+    world.make("volume_index", "valid", {"samples_per_shard": 6})
+    world.make("shards", "valid-000000")
+    world.make("manifest", "valid")
+    split = world.split("valid")
+    reasons = {entry["key"]: entry["reason"] for entry in split.manifest["skipped"]}
+    assert split.study_ids == list(keys[3:])
+    assert "unreadable" in reasons[keys[0]]
+    assert "not NIfTI" in reasons[keys[1]]
+    assert "implausible" in reasons[keys[2]]
+    (note,) = split.manifest["noted"]
+    assert note["key"] == keys[3]
+    assert "differ" in note["note"]

@@ -1,0 +1,230 @@
+"""An image folder declared in YAML: its stores, their checks, its mistakes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+import torch  # noqa: TID253
+import yaml
+from dagster.components.testing.utils import component_defs, create_defs_folder_sandbox
+
+from imgassets.classes import imagenet_classes
+from imgassets.components import ImageFolder
+from imgassets.components.store_assets import StoreSettings
+from imgassets.io.stores import STORE_IO_MANAGERS
+from imgassets.resources import Storage
+from imgassets.stores import open_store
+from tests.components.imagenet import QUIET, Result
+from tests.stores.making import dense, encoded, folder, picture, write
+
+FORMATS = ["memmap", "hdf5", "parquet", "ipc", "tar"]
+
+
+class Stores:
+    """The graph of one image folder and runs of it."""
+
+    def __init__(self, place: Path, instance: dg.DagsterInstance, **attributes: Any) -> None:
+        self.dataset = ImageFolder(name="some", **attributes)
+        self.instance = instance
+        self.storage = Storage(raw=str(place / "raw"), store=str(place / "store"), state=str(place / "state"))
+        managers = {key: manager(storage=self.storage) for key, manager in STORE_IO_MANAGERS.items()}
+        self.defs = component_defs(component=self.dataset, resources={"storage": self.storage, **managers})
+
+    def run(self, partition: str = "all", **config: Any) -> Result:
+        """Materialize all stores of a partition."""
+        ops = {f"some__{f}_store": {"config": config} for f in self.dataset.stores}
+        return Result(
+            self.defs.resolve_job_def("some_stores").execute_in_process(
+                instance=self.instance,
+                partition_key=partition,
+                run_config=QUIET | {"ops": ops},
+                raise_on_error=False,
+            )
+        )
+
+    def checks(self, partition: str = "all") -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+        """Evaluate all checks of a partition, by store and name."""
+        found = {}
+        for format_ in self.dataset.stores:
+            key = dg.AssetKey(["some", f"{format_}_store"])
+            job = dg.define_asset_job("checks", dg.AssetSelection.checks_for_assets(key))
+            run = (
+                dg.Definitions.merge(self.defs, dg.Definitions(jobs=[job]))
+                .resolve_job_def("checks")
+                .execute_in_process(
+                    instance=self.instance,
+                    tags={"dagster/partition": partition},
+                    run_config=QUIET,
+                    raise_on_error=False,
+                )
+            )
+            found |= {(format_, check.check_name): check for check in run.get_asset_check_evaluations()}
+        return found
+
+    def path(self, format_: str, partition: str = "all") -> Path:
+        return Path(self.storage.store) / "some" / f"{format_}_store" / partition
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def test_all_formats_of_a_folder(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    root = folder(tmp_path / "raw" / "folders" / "some")
+    stores = Stores(tmp_path, instance)
+    assert stores.run().success
+    opened = [open_store(stores.path(f)) for f in FORMATS]
+    for k in range(len(opened[0])):
+        for store in opened:
+            assert bytes(store.raw(k)) == (root / store.name(k)).read_bytes()
+    found = stores.checks()
+    assert len(found) == 10
+    assert all(check.passed for check in found.values()), [c.description for c in found.values() if not c.passed]
+    again = stores.run()
+    assert {data["state"] for data in again.metadata.values()} == {"unchanged, skipped"}
+    write(root / "class1" / "new.jpg", encoded(picture(9, 9, 9)))
+    assert stores.run().success
+    assert len(open_store(stores.path("tar"))) == len(opened[0]) + 1
+
+
+def test_one_wrong_pixel_is_named(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    folder(tmp_path / "raw" / "folders" / "some")
+    stores = Stores(tmp_path, instance, size=(8, 6), stores=["memmap", "hdf5", "ipc"])
+    assert stores.run().success
+    assert all(check.passed for check in stores.checks().values())
+    path = stores.path("memmap") / "shard-000000.image.npy"
+    images = np.load(path, mmap_mode="r+", allow_pickle=False)
+    images[13, 5, 4, 1] ^= 1
+    images.flush()
+    name = open_store(stores.path("memmap")).name(13)
+    found = stores.checks()
+    verdicts = {format_: check.passed for (format_, kind), check in found.items() if kind == "same_in_every_format"}
+    assert verdicts == {"memmap": False, "hdf5": False, "ipc": False}
+    text = str(found["memmap", "same_in_every_format"].description)
+    assert text.startswith(f"memmap and hdf5 differ: image of row 13 ({name}), first at (5, 4, 1): ")
+    text = str(found["ipc", "same_in_every_format"].description)
+    assert text.startswith(f"ipc and memmap differ: image of row 13 ({name})")
+    intact = {format_: check.passed for (format_, kind), check in found.items() if kind == "bytes_verified"}
+    assert intact == {"memmap": False, "hdf5": True, "ipc": True}
+
+
+def test_splits_share_a_class_table(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    for split in ("train", "val"):
+        folder(tmp_path / "raw" / "x" / split, 2)
+    stores = Stores(tmp_path, instance, splits={"train": "x/train", "val": "x/val"}, stores=["ipc"])
+    assert stores.run("val").success
+    assert stores.run("train").success
+    assert open_store(stores.path("ipc", "val")).class_to_idx == open_store(stores.path("ipc", "train")).class_to_idx
+
+
+def test_imagenet_classes(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    synsets = imagenet_classes().synsets
+    for rank in (999, 5):
+        write(tmp_path / "raw" / "folders" / "some" / synsets[rank] / "x.jpg", encoded(picture(0, 5, 5)))
+    stores = Stores(tmp_path, instance, classes="imagenet", stores=["memmap"])
+    assert stores.run().success
+    assert open_store(stores.path("memmap")).labels.tolist() == [5, 999]
+
+
+def test_label_images(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    dense(tmp_path / "raw" / "d")
+    stores = Stores(tmp_path, instance, root="d/images", labels="d/labels", size=(10, 12))
+    assert stores.run().success
+    items = [open_store(stores.path(f))[3] for f in FORMATS]
+    assert items[0][0].shape == (3, 10, 12)
+    assert items[0][1].shape == (10, 12)
+    for image, label in items[1:]:
+        assert torch.equal(image, items[0][0])
+        assert torch.equal(label, items[0][1])
+
+
+def test_an_unusable_image_fails_in_one_line_and_leaves_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    root = folder(tmp_path / "raw" / "folders" / "some")
+    write(root / "class2" / "img0.jpg", b"")
+    stores = Stores(tmp_path, instance, stores=["tar"])
+    result = stores.run()
+    assert not result.success
+    assert "class2/img0.jpg cannot be used: the file is empty" in result.failure
+    assert len(result.failure) <= 500
+    assert "\n" not in result.failure
+    assert not (tmp_path / "store").exists() or not list((tmp_path / "store").rglob("*"))
+    skipping = Stores(tmp_path, instance, stores=["tar"], settings=StoreSettings(on_error="skip"))
+    assert skipping.run().metadata["all"]["skipped"] == 1
+
+
+def test_a_missing_folder(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    result = Stores(tmp_path, instance, stores=["tar"]).run()
+    assert "folders/some is no folder" in result.failure
+
+
+@pytest.mark.parametrize("wrong", [{"root": "a", "splits": {"x": "b"}}, {"size": (0, 3)}, {"mode": "RGBX"}])
+def test_contradictions(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="dataset x"):
+        ImageFolder(name="x", **wrong)
+
+
+# Dagster's own use of it
+YAML = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+
+
+def declared(tmp_path: Path, attributes: dict[str, Any]) -> dg.Definitions:
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(
+            component_cls=ImageFolder,
+            defs_yaml_contents={"type": "imgassets.components.ImageFolder", "attributes": attributes},
+        )
+        with sandbox.load_component_and_build_defs(defs_path=path) as (_, defs):
+            return defs
+
+
+@YAML
+def test_declared_in_yaml(tmp_path: Path) -> None:
+    text = """
+      {name: caltech256, root: folders/caltech256, stores: [memmap, ipc], size: [224, 224], mode: RGB,
+       settings: {images_per_file: 4096, on_error: skip}}
+    """
+    defs = declared(tmp_path, yaml.safe_load(text))
+    managers = {key: manager(storage=Storage()) for key, manager in STORE_IO_MANAGERS.items()}
+    defs = dg.Definitions.merge(defs, dg.Definitions(resources={"storage": Storage(), **managers}))
+    keys = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
+    assert keys == {"caltech256/memmap_store", "caltech256/ipc_store"}
+
+
+@YAML
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"stores": ["memap"]}, "memap"),
+        ({"sizes": [3, 4]}, "sizes"),
+        ({"size": [3]}, "size"),
+        ({"settings": {"on_error": "x"}}, "on_error"),
+    ],
+)
+def test_a_typo_is_reported_with_its_place(tmp_path: Path, wrong: dict[str, Any], word: str) -> None:
+    with pytest.raises(Exception) as caught:  # Dagster's own
+        declared(tmp_path, {"name": "x", **wrong})
+    text, error = "", caught.value
+    while error is not None:
+        text, error = f"{text}\n{error}", error.__cause__ or error.__context__  # type: ignore[assignment]
+    assert re.search(r"defs\.yaml:\d+", text), text
+    assert word in text
+
+
+def test_links_to_elsewhere_are_followed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    folder(tmp_path / "elsewhere", 2)
+    (tmp_path / "raw" / "folders").mkdir(parents=True)
+    os.symlink(tmp_path / "elsewhere", tmp_path / "raw" / "folders" / "some")
+    stores = Stores(tmp_path, instance, stores=["memmap"])
+    assert stores.run().success
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert len(open_store(stores.path("memmap"))) == 11

@@ -1,0 +1,177 @@
+"""Decoding is Pillow's, to the pixel; resizing is Pillow's bicubic, nearly."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from imgassets.images import pixels
+from imgassets.images.pixels import MODES, BadImage, decode, decode_label, encode, look, nearest, resize, to_image
+from tests.stores.making import encoded, picture
+
+
+@pytest.fixture(params=["simplejpeg", "pillow"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "pillow":
+        monkeypatch.setattr(pixels, "_simplejpeg", lambda: None)
+    else:
+        pytest.importorskip("simplejpeg")
+    return request.param
+
+
+@pytest.mark.usefixtures("decoder")
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("stored", ["RGB", "L"])
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}])
+def test_jpeg_is_pillow_s(mode: str, stored: str, settings: dict[str, Any]) -> None:
+    data = encoded(picture(3, 53, 67, stored), quality=85, **settings)
+    wanted = np.asarray(Image.open(io.BytesIO(data)).convert(mode)).reshape(53, 67, -1)
+    np.testing.assert_array_equal(decode(data, mode), wanted)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"])
+def test_other_kinds(kind: str) -> None:
+    data = encoded(picture(1, 12, 15), kind)
+    np.testing.assert_array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_cmyk() -> None:
+    data = encoded(picture(1, 12, 15, "CMYK"))
+    np.testing.assert_array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    assert look(data).notes == ("cmyk",)
+
+
+def test_16_bit_keeps_its_upper_byte() -> None:
+    values = np.linspace(0, 65535, 60).astype(np.uint16).reshape(6, 10)
+    data = encoded(Image.fromarray(values), "PNG")
+    np.testing.assert_array_equal(decode(data, "L")[..., 0], values >> 8)
+    np.testing.assert_array_equal(decode(data, "I;16")[..., 0], values)
+
+
+def test_palette_with_transparency() -> None:
+    image = picture(1, 12, 15).quantize(7)
+    data = encoded(image, "PNG", transparency=bytes([0, 128, 255]))
+    assert decode(data).shape == (12, 15, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int) -> None:
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(1, 24, 40), quality=95, exif=exif.tobytes())
+    assert look(data).orientation == orientation
+    image = Image.open(io.BytesIO(data))
+    np.testing.assert_array_equal(decode(data), np.asarray(image))
+    np.testing.assert_array_equal(decode(data, orient=True), np.asarray(ImageOps.exif_transpose(image)))
+
+
+def test_bytes_after_the_end_are_no_damage() -> None:
+    data = encoded(picture(1, 24, 40))
+    np.testing.assert_array_equal(decode(data + b"\0" * 5000), decode(data))
+
+
+@pytest.mark.usefixtures("decoder")
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_damage_is_an_error_or_harmless_never_a_crash(data: st.DataObject) -> None:
+    whole = bytearray(encoded(picture(2, 40, 40), data.draw(st.sampled_from(["JPEG", "PNG", "GIF"]))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(BadImage):
+        array = decode(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
+        assert array.dtype == np.uint8
+        assert array.ndim == 3
+
+
+@pytest.mark.usefixtures("decoder")
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9, 0.99])
+def test_cut_short(keep: float) -> None:
+    for kind in ("JPEG", "PNG"):
+        data = encoded(picture(2, 64, 64), kind)
+        with pytest.raises(BadImage):
+            decode(data[: int(len(data) * keep)])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (224, 200), (31, 90)])
+def test_resize_is_pillow_s_bicubic(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (150, 190, 3)).astype(np.float64)
+    smooth = np.asarray(picture(4, 150, 190), np.float64)
+    image = np.clip(0.7 * smooth + 0.3 * noise, 0, 255).astype(np.uint8)
+    wanted = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)).astype(float)
+    error = resize(image, size, "RGB").astype(float) - wanted
+    assert 10 * np.log10(255**2 / (error**2).mean()) >= 60
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "P"])
+def test_modes_survive_a_round_trip(mode: str) -> None:
+    dtype, channels = MODES[mode]
+    array = np.random.default_rng(0).integers(0, 2 if mode == "1" else 250, (5, 7, channels)).astype(dtype)
+    image = to_image(array, mode)
+    assert (image.mode, image.size) == (mode, (7, 5))
+    np.testing.assert_array_equal(np.asarray(image).reshape(5, 7, channels), array)
+    assert resize(array, (3, 4), mode).shape == (3, 4, channels)
+
+
+@given(h=st.integers(1, 9), w=st.integers(1, 9), height=st.integers(1, 20), width=st.integers(1, 20))
+@settings(deadline=None)
+def test_nearest_is_pillow_s(h: int, w: int, height: int, width: int) -> None:
+    for old, new in ((h, height), (w, width)):  # between two pixels Pillow's rounding errors decide
+        assume(all((2 * k + 1) * old % (2 * new) for k in range(new)))
+    labels = np.arange(h * w, dtype=np.int32).reshape(h, w)
+    wanted = np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(nearest(labels, (height, width)), wanted)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 2), (4, 5, 3)])
+def test_labels_are_kept_exactly(dtype: Any, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    found = decode_label(encode(array))
+    np.testing.assert_array_equal(found.reshape(shape), array)
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">i4", ">i8"])
+def test_labels_of_the_other_byte_order_are_the_same_numbers(dtype: str) -> None:
+    array = np.random.default_rng(0).integers(0, 200, (4, 5)).astype(dtype)
+    file = io.BytesIO()
+    np.save(file, array)
+    found = decode_label(file.getvalue())
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, array)
+
+
+def test_a_palette_label_is_its_indices() -> None:
+    image = Image.fromarray(np.array([[0, 1], [255, 3]], np.uint8), "P")
+    image.putpalette(list(range(256)) * 3)
+    np.testing.assert_array_equal(decode_label(encoded(image, "PNG")), [[0, 1], [255, 3]])
+
+
+def test_no_labels() -> None:
+    with pytest.raises(BadImage, match="whole numbers"):
+        decode_label(encode(np.zeros((3, 3), np.float32)))
+
+
+def test_hostile_arrays_are_no_labels() -> None:
+    good = encode(np.zeros((3, 3), np.int64))
+    start, end = good.index(b"{"), good.index(b"\n")
+    headers = [
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000, 1000000)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (-3, 2)}",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (3, 3)}",
+        b"(" * 60,
+    ]
+    for header in headers:
+        with pytest.raises(BadImage, match="not an array"):
+            decode_label(good[:start] + header.ljust(end - start) + good[end:])
+    with pytest.raises(BadImage, match="not an array"):
+        decode_label(good[:-1])

@@ -1,0 +1,133 @@
+"""TFRecord folders through `open_store`: items, batches, workers, pickles, damage."""
+
+from __future__ import annotations
+
+import pickle  # noqa: TID251  (what torch does to a dataset when it spawns workers)
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgassets import open_store
+from imgassets.classes import imagenet_classes
+from imgassets.errors import BadInput, MissingUpstream, StoreError
+from imgassets.formats import tfrecord
+from imgassets.formats.tf_example import ImageExample
+from imgassets.images.pixels import decode
+from tests.pictures import jpeg
+
+SYNSETS = ["n01440764", "n02123045", "n15075141"]
+SIZES = [4, 0, 3]
+
+
+def image(i: int) -> ImageExample:
+    synset = SYNSETS[i % 3]
+    label = imagenet_classes().class_id(synset) + 1
+    data = jpeg(i, 40 + i, 60, "L" if i == 2 else "RGB")
+    return ImageExample(f"{synset}_{i}.JPEG", synset, label, 40 + i, 60, data)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    start = 0
+    for k, size in enumerate(SIZES):
+        with (tmp_path / f"train-{k:05d}-of-00003").open("wb") as sink:
+            tfrecord.write(sink, (image(i).parts() for i in range(start, start + size)))
+        start += size
+    return tmp_path
+
+
+def test_items_are_images_and_class_ids(folder: Path) -> None:
+    store = open_store(folder)
+    assert len(store) == 7
+    for i in range(-7, 7):
+        pixels, label = store[i]
+        wanted = image(i % 7)
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), decode(wanted.encoded))
+        assert label == imagenet_classes().class_id(wanted.synset) == wanted.label - 1
+        assert bytes(store.raw(i % 7)) == wanted.encoded
+        assert store.name(i % 7) == wanted.filename
+    assert store.labels.tolist() == [image(i).label - 1 for i in range(7)]
+    assert store.class_to_idx["n01440764"] == 0
+    assert len(store.class_to_idx) == 1000
+    assert [field.name for field in store.fields] == ["image", "label", "name"]
+    images, labels = store.batch([6, 0, 3])
+    assert [tuple(pixels.shape) for pixels in images] == [(3, 46, 60), (3, 40, 60), (3, 43, 60)]
+    assert labels.tolist() == [image(i).label - 1 for i in (6, 0, 3)]
+    assert store.column("label", [1, 2]).tolist() == [image(1).label - 1, image(2).label - 1]
+    with pytest.raises(IndexError):
+        store[7]
+
+
+def test_a_transform_gets_a_picture(folder: Path) -> None:
+    store = open_store(folder, transform=lambda picture: picture.size, target_transform=lambda label: -label)
+    assert store[4] == ((60, 44), -imagenet_classes().class_id(SYNSETS[1]))
+
+
+def test_one_shard_is_a_store_too(folder: Path) -> None:
+    store = open_store(folder / "train-00002-of-00003")
+    assert [store.name(i) for i in range(len(store))] == [image(i).filename for i in (4, 5, 6)]
+    assert len(open_store(folder / "train-00001-of-00003")) == 0
+
+
+def test_the_split_is_named_where_there_are_several(folder: Path) -> None:
+    with (folder / "validation-00000-of-00001").open("wb") as sink:
+        tfrecord.write(sink, [image(1).parts()])
+    with pytest.raises(BadInput, match="say which"):
+        open_store(folder)
+    assert len(open_store(folder, split="validation")) == 1
+    store = pickle.loads(pickle.dumps(open_store(folder, split="train")))  # noqa: S301
+    assert len(store) == 7
+    with pytest.raises(MissingUpstream):
+        open_store(folder, split="test")
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_workers_give_every_image_once(folder: Path, context: str) -> None:
+    from torch.utils.data import DataLoader
+
+    store = open_store(folder)
+    loader = DataLoader(store, batch_size=1, num_workers=2, multiprocessing_context=context)
+    found = [(pixels[0], int(label)) for pixels, label in loader]
+    assert len(found) == 7
+    for i, (pixels, label) in enumerate(found):
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), decode(image(i).encoded))
+        assert label == image(i).label - 1
+
+
+def test_a_list_is_a_batch(folder: Path) -> None:
+    images, labels = open_store(folder)[[3, 0, -1]]
+    for pixels, label, i in zip(images, labels.tolist(), (3, 0, 6), strict=True):
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), decode(image(i).encoded))
+        assert label == image(i).label - 1
+
+
+def test_damage_is_an_error_when_it_is_met_and_when_verified(folder: Path) -> None:
+    path = folder / "train-00000-of-00003"
+    data = bytearray(path.read_bytes())
+    data[-200] ^= 1
+    path.write_bytes(data)
+    store = open_store(folder)
+    store[0]
+    with pytest.raises(StoreError, match="train-00000-of-00003 is damaged: record 3 fails its CRC"):
+        store[3]
+    with pytest.raises(StoreError, match="record 3"):
+        store.verify()
+    path.write_bytes(data[:-5])
+    with pytest.raises(StoreError, match="it was cut"):
+        open_store(folder)
+    path.unlink()
+    with pytest.raises(StoreError, match="lacks 1 of 3 train shards"):
+        open_store(folder)
+
+
+def test_sound_shards_verify(folder: Path) -> None:
+    open_store(folder).verify()
+
+
+def test_a_synset_that_is_none_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "train-00000-of-00001").open("wb") as sink:
+        tfrecord.write(sink, [ImageExample("a.JPEG", "n99999999", 1, 1, 1, jpeg(0)).parts()])
+    with pytest.raises(StoreError, match="'n99999999', which is none of the 1000"):
+        open_store(tmp_path)[0]
