@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import resource
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pytest
 
+from imgassets.commit import lock
 from imgassets.errors import LIMIT
+from imgassets.io import patience
 from tests.components.imagenet import Graph, Result, graph, rows, save_npz
 
 BAD = "train_data_batch_3"
@@ -265,18 +267,12 @@ def test_a_store_without_room(tiny: Graph, monkeypatch: pytest.MonkeyPatch) -> N
     assert "Not enough space for tiny/arrays/" in result.failure
 
 
-def test_a_second_writer_is_refused_by_name(tiny: Graph) -> None:
-    assert tiny.run("npz_index").success
-    lock = {path: path.stat().st_mtime_ns for path in Path(tiny.storage.state, "locks").iterdir()}
-    assert len(lock) == len(KEYS)
-    held = [os.open(path, os.O_RDWR) for path in lock]
-    try:
-        for fd in held:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+def test_a_second_writer_is_refused_by_name(tiny: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "BOUND", 0.0)
+    with ExitStack() as held:
+        for key in KEYS:
+            held.enter_context(lock.exclusive(tiny.artifact("npz_index", key).location))
         result = tiny.run("npz_index")
         assert set(result.reasons) == set(KEYS)
         assert all("is being written by" in reason for reason in result.reasons.values())
-    finally:
-        for fd in held:
-            os.close(fd)
     assert tiny.run("npz_index").success
