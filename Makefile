@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 BIN := .venv/bin
 RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 
-.PHONY: run ui test lint faults interop bench clean
+.PHONY: run ui test lint check faults interop bench clean
 
 # Dev tools too. .env gives Dagster's commands DAGSTER_HOME; they let it override the environment, unless it asks that first.
 .venv: pyproject.toml
@@ -58,6 +58,10 @@ lint: .venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# what to run while working: mypy remembers what has not changed
+check: lint
+	$(BIN)/python .ci/check.py
 
 clean:
 	rm -rf .venv .env
