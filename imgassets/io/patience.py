@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from imgassets.errors import Taken
+from imgassets.progress import tell
 
 T = TypeVar("T")
 
@@ -32,5 +33,6 @@ def patiently(attempt: Callable[[], T], say: Callable[[str], object]) -> T:
                 raise
             if waited - told >= TELL:
                 told = waited
-                say(f"waiting, {BOUND - waited:.0f} s at most: {taken}")
+                say(text := f"waiting, {BOUND - waited:.0f} s at most: {taken}")
+                tell(text)
         time.sleep(POLL)

@@ -17,7 +17,7 @@ from imgassets.stores.extents import Extent, Files
 FORMATS: dict[str, str] = {
     name: f"imgassets.stores.codecs.{name}" for name in ("memmap", "hdf5", "parquet", "ipc", "tar")
 }
-"""Module of each format. A module has `NAME`, `write` and `extents`; see `Format`."""
+"""Module of each format. A module is a `Format`."""
 
 Sizes = NDArray[np.int64]
 
@@ -26,7 +26,9 @@ class Format(Protocol):
     """What a format's module offers."""
 
     NAME: str
-    """Name and version of the bytes' layout."""
+    """Name and version of the bytes' layout that is written."""
+    READS: Sequence[str]
+    """Those of earlier versions that `extents` reads as well."""
 
     def write(
         self,
@@ -66,6 +68,6 @@ def format_of(name: str) -> Format:
     if base not in FORMATS:
         raise BadInput(f"There is no store format {name!r}: choose one of {', '.join(FORMATS)}.")
     module = cast(Format, import_module(FORMATS[base]))
-    if version and name != module.NAME:
-        raise BadInput(f"This library reads {module.NAME}, not {name}: rebuild the store.")
+    if version and name not in (module.NAME, *module.READS):
+        raise BadInput(f"This library reads {', '.join((module.NAME, *module.READS))}, not {name}: rebuild the store.")
     return module

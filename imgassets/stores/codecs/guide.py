@@ -24,7 +24,7 @@ from imgassets.images.pixels import MODES
 from imgassets.stores.extents import Blocks, Extent, Files, Spans, Values, one_run
 from imgassets.stores.storefile import Shard, StoreInfo
 
-NAME = "guide"
+NAME, READS = "guide", ()
 
 
 def find(folder: Path) -> StoreInfo | None:

@@ -18,7 +18,7 @@ from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.stores.extents import Extent, Files, Index, Spans, one_run
 
-NAME = "hdf5/1"
+NAME, READS = "hdf5/1", ()
 PAGE = 4096
 OBJECTS, OBJECT = 4096, 500
 """Bytes of the file's own structures; of those of one dataset."""

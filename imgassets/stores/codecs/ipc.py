@@ -18,7 +18,7 @@ from imgassets.formats.one_way import OneWay
 from imgassets.stores.codecs.arrow import array_of, column_of, schema_of
 from imgassets.stores.extents import Blocks, Extent, Files, Index, Runs, Spans
 
-NAME = "ipc/2"
+NAME, READS = "ipc/2", ("ipc/1",)
 ALIGNMENT = 64
 """Values of a record batch begin at a multiple of this many bytes, a cache line: rows are then copied 7 % faster."""
 SCHEMA, MESSAGE = 550, 110

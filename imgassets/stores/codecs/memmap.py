@@ -18,7 +18,7 @@ from imgassets.errors import StoreError
 from imgassets.formats import npy
 from imgassets.stores.extents import Extent, Files, Index, Spans, one_run
 
-NAME = "memmap/1"
+NAME, READS = "memmap/1", ()
 
 
 def write(

@@ -21,7 +21,7 @@ from imgassets.formats.one_way import OneWay
 from imgassets.stores.codecs.arrow import array_of, column_of, schema_of
 from imgassets.stores.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
 
-NAME = "parquet/1"
+NAME, READS = "parquet/1", ()
 GROUP_ROWS = 1024
 """Most rows of a row group."""
 HEADER = 128

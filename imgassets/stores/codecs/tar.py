@@ -21,7 +21,7 @@ from imgassets.formats.ustar import BLOCK, END, headers, member_bytes, padding
 from imgassets.images.sniff import extension
 from imgassets.stores.extents import Extent, Files, Index, Spans, Values, one_run
 
-NAME = "tar/1"
+NAME, READS = "tar/1", ()
 
 
 def write(
