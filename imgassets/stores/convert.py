@@ -149,7 +149,11 @@ class _Job:
             self._report(stage, f"{self.path.name} shard {k}")
             return Written({"rows": write_shard(self.source, stage, self.plan, k).rows})
 
-        Store(self.parts, self.parts / "state").commit(self._part(k), self._part_recipe(k), write)
+        try:
+            Store(self.parts, self.parts / "state").commit(self._part(k), self._part_recipe(k), write)
+        except StoreError:
+            if not self._finished():  # else another process saw the last shard, and put all together meanwhile
+                raise
 
     def _part_is_there(self, k: int) -> bool:
         return _made_by(self._part_recipe(k), self._part(k))
