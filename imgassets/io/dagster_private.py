@@ -24,7 +24,7 @@ __all__ = ["CheckRunHealthResult", "LaunchRunContext", "WorkerStatus"]  # types 
 
 def instance_of(context: dg.OutputContext | dg.InputContext) -> dg.DagsterInstance:
     """The instance of a run: dynamic partitions are listed there, and the contexts of IO managers do not offer it."""
-    return context.step_context.instance
+    return context.instance if isinstance(context, dg.InputContext) else context.step_context.instance
 
 
 def set_data_version(context: dg.OutputContext, version: str) -> None:
