@@ -3,23 +3,24 @@
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+INSTALL := pip install --quiet --disable-pip-version-check
+TESTED := .ci/constraints.txt
 RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 
-.PHONY: run ui test lint check faults interop bench clean
+.PHONY: run ui test test-newest lint check faults interop bench clean
 
 # Dev tools too. .env gives Dagster's commands DAGSTER_HOME; they let it override the environment, unless it asks that first.
-.venv: pyproject.toml
+.venv: pyproject.toml $(TESTED)
 	@test -n '$(PYTHON)' || { echo 'imgassets needs Python 3.11 or newer: none was found'; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/$(INSTALL) --constraint $(TESTED) --editable '.[dev]'
 	echo 'DAGSTER_HOME="$${DAGSTER_HOME:-$(CURDIR)/dagster_home}"' > .env
 	touch .venv
 
 # TensorFlow reads the shards in a test; an environment of its own: 1.6 GB, and it asks for an older h5py
 .venv/tensorflow: | .venv
 	$(PYTHON) -m venv .venv/tensorflow
-	.venv/tensorflow/bin/pip install --quiet --disable-pip-version-check tensorflow-cpu==2.21.0 || { rm -rf $@; exit 1; }
+	.venv/tensorflow/bin/$(INSTALL) tensorflow-cpu==2.21.0 || { rm -rf $@; exit 1; }
 	touch .venv/tensorflow
 
 # Trainers that tests run over our loader, in an environment of their own that sees the packages of .venv as well
@@ -27,7 +28,7 @@ RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 	$(BIN)/python -m venv .venv/interop
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 	  > "$$(.venv/interop/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
-	.venv/interop/bin/pip install --quiet --disable-pip-version-check \
+	.venv/interop/bin/$(INSTALL) --constraint $(TESTED) \
 	  lightning==2.6.6 accelerate==1.15.0 torchdata==0.11.0 || { rm -rf $@; exit 1; }
 	touch .venv/interop
 
@@ -44,6 +45,12 @@ ui: .venv
 
 test: .venv
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+# The newest versions that pyproject.toml allows, in an environment of their own; but for torch, whose newest brings CUDA
+test-newest: .venv
+	$(PYTHON) -m venv .venv/newest
+	.venv/newest/bin/$(INSTALL) --upgrade --upgrade-strategy eager "$$(grep ^torch== $(TESTED))" --editable '.[dev]'
+	.venv/newest/bin/python -m pytest -n 2 -m "not slow and not gpu"
 
 faults: .venv
 	$(BIN)/python -m pytest -m "slow and not gpu"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-# backfill policies, partitioned checks and components are used knowingly; Dagster's version is pinned
+# backfill policies, partitioned checks and components are used knowingly
 for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category)
 

@@ -13,8 +13,17 @@ from imgassets.commit.checksum import Checksums, _key, xxh3_128
 from imgassets.commit.store import Store
 from imgassets.errors import BadInput
 
-UNREAD = "unread:"
-"""Begins the stand-in for the checksum of a file that has not been read since it changed."""
+_UNREAD = "unread:"
+
+
+def unread(of: str) -> str:
+    """The stand-in for the checksum of what has not been read since it changed, told from others by `of`."""
+    return f"{_UNREAD}{of}"
+
+
+def is_unread(checksum: str) -> bool:
+    """Whether a checksum is a stand-in, or made from one."""
+    return _UNREAD in checksum
 
 
 class Peek(Checksums):
@@ -42,13 +51,9 @@ class Peek(Checksums):
         Raises:
             BadInput: there is no such file.
         """
-        return self.remembered(path) or self.stand_in(path)
+        return self.known(path) or self.stand_in(path)
 
     def known(self, path: Path) -> str | None:
-        """As `of`: whoever asks whether the file must be read is told no."""
-        return self.of(path)
-
-    def remembered(self, path: Path) -> str | None:
         """The checksum, if the file has not changed since it was computed."""
         query = "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?"
         try:
@@ -65,7 +70,7 @@ class Peek(Checksums):
     def stand_in(self, path: Path) -> str:
         """Size and time of a file, in the place of its checksum."""
         _, size, mtime, _ = _key(path)
-        return f"{UNREAD}{size}:{mtime}"
+        return unread(f"{size}:{mtime}")
 
 
 class PeekStore(Store):

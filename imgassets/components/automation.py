@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import dagster as dg
 
+from imgassets.io import dagster_private
 from imgassets.planning.graph import Asset, Graph, run_tags
 from imgassets.planning.prospects import Prospects, Verdict
 from imgassets.planning.records import failed, in_progress, missing
@@ -28,9 +29,7 @@ class Cron(dg.Resolvable):
     cron: Annotated[str, dg.Resolver.default(description='When, in UTC, e.g. "0 3 * * *": every night at three.')]
 
     def __post_init__(self) -> None:
-        from dagster._utils.schedules import is_valid_cron_string
-
-        if not is_valid_cron_string(self.cron):
+        if not dagster_private.is_cron(self.cron):
             raise ValueError(f'automation: {self.cron!r} is no cron expression such as "0 3 * * *"')
 
 
@@ -95,7 +94,7 @@ def _look(
         return dg.SensorResult(skip_reason=f"the next time of {cron} has not come", cursor=json.dumps(vars(memory)))
     repository = context.repository_def
     assert repository is not None
-    named = repository.get_top_level_resources()
+    named = dagster_private.resource_definitions(repository)
     with dg.build_resources(named, instance=context.instance) as ready:
         graph = Graph.of(repository, {name: getattr(ready, name) for name in named})
         assets = [graph.assets[key] for key in graph.assets if key in keys]
@@ -149,9 +148,7 @@ def _wanted(
 
 def _due(memory: _Memory, cron: str) -> bool:
     """Whether a time of the schedule has passed, or the look after the last one left something to do."""
-    from dagster._utils.schedules import get_latest_completed_cron_tick
-
-    tick = get_latest_completed_cron_tick(cron, datetime.now(UTC), "UTC").timestamp()
+    tick = dagster_private.last_tick(cron, datetime.now(UTC))
     first, passed = not memory.handled, tick > memory.handled
     memory.handled = tick
     return memory.waiting or (passed and not first)

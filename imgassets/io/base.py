@@ -3,18 +3,18 @@
 import resource
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import dagster as dg
 import xxhash
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
 from imgassets.commit import Commit, Location, Manifest, Stage, Written
 from imgassets.errors import BadInput, ImgassetsError, one_line
+from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.io.patience import patiently
 from imgassets.progress import Progress
@@ -84,7 +84,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         """
         finished: dict[str, Metadata] = {}
         failed: dict[str, ImgassetsError] = {}
-        keys = _ordered(context.asset_partitions_def, context.asset_partition_keys, context.step_context.instance)
+        keys = _ordered(context)
         try:
             for key in keys:
                 try:
@@ -100,13 +100,13 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         if failed:
             _record_finished(context, finished)
             raise _failure(context.asset_key.to_user_string(), failed, len(keys))
-        context.step_context.set_data_version(context.asset_key, _version(finished))
+        dagster_private.set_data_version(context, _version(finished))
         for key, metadata in finished.items():
-            context.step_context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
+            dagster_private.add_partition_metadata(context, key, metadata)
 
     def load_input(self, context: dg.InputContext) -> Artifacts:
         """The upstream partitions this run needs, in order, none opened yet."""
-        keys = _ordered(context.asset_partitions_def, context.asset_partition_keys, context.instance)
+        keys = _ordered(context)
         return Artifacts(keys, lambda key: self.artifact(context.asset_key, key))
 
     def _make(self, context: dg.OutputContext, key: str, builds: Builds) -> Metadata:
@@ -136,29 +136,31 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         return self.storage.artifacts.location(*self.parts(asset_key, partition), folder=self.folder)
 
 
-def _ordered(definition: dg.PartitionsDefinition[Any], keys: Iterable[str], instance: dg.DagsterInstance) -> list[str]:
+def _ordered(context: dg.OutputContext | dg.InputContext) -> list[str]:
     """Dagster hands keys over in set order, another one in every process: put them into the definition's."""
-    wanted = set(keys)
+    wanted = set(context.asset_partition_keys)
     if len(wanted) == 1:
         return list(wanted)
-    return [key for key in definition.get_partition_keys(dynamic_partitions_store=instance) if key in wanted]
+    instance = dagster_private.instance_of(context)
+    every = context.asset_partitions_def.get_partition_keys(dynamic_partitions_store=instance)
+    return [key for key in every if key in wanted]
 
 
-def _version(finished: Mapping[str, Metadata]) -> dg.DataVersion:
+def _version(finished: Mapping[str, Metadata]) -> str:
     """What Dagster tells by whether what is made from a partition is out of date: its checksum.
 
     Dagster has one data version for all partitions of a run; of several it is made from all their checksums.
     """
     checksums = [str(metadata["checksum"]) for metadata in finished.values()]
     if len(checksums) == 1:
-        return dg.DataVersion(checksums[0])
-    return dg.DataVersion(xxhash.xxh3_128_hexdigest(" ".join(checksums).encode()))
+        return checksums[0]
+    return xxhash.xxh3_128_hexdigest(" ".join(checksums).encode())
 
 
 def _record_finished(context: dg.OutputContext, finished: Mapping[str, Metadata]) -> None:
     """Dagster records no partition of a run that fails; what is committed is recorded here."""
     for key, metadata in finished.items():
-        tags = {DATA_VERSION_TAG: _version({key: metadata}).value}
+        tags = dagster_private.data_version_tag(_version({key: metadata}))
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
 
 

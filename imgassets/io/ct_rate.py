@@ -15,6 +15,7 @@ from imgassets.commit import Location, Manifest, Stage, Written
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats import ct_split
 from imgassets.formats.ct_shard import FORMAT, Sample, Shard, write_shard
+from imgassets.io import dagster_private
 from imgassets.io.base import ArtifactIOManager, Metadata
 from imgassets.io.index import IndexIOManager
 
@@ -166,7 +167,7 @@ class CtIndexIOManager(IndexIOManager):
         except Exception as error:  # the commit has said why there is none
             context.log.debug("no partitions for %s: %s", split, error)
             return
-        name, instance = partitions_name(context.asset_key.path[0]), context.step_context.instance
+        name, instance = partitions_name(context.asset_key.path[0]), dagster_private.instance_of(context)
         wanted = [shard_partition(split, number) for number in range(facts["shards"])]
         known = {key for key in instance.get_dynamic_partitions(name) if key.rpartition("-")[0] == split}
         if new := [key for key in wanted if key not in known]:

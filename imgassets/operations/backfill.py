@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from imgassets.errors import BadInput, one_line
+from imgassets.io import dagster_private
 from imgassets.io.base import on_partition
 from imgassets.operations.checks import ALL, checks_of, is_partitioned, run_checks, unchecked
 from imgassets.operations.launcher import this_host
@@ -82,7 +83,7 @@ def _make(
     outcome: Outcome, asset: Asset, run: Sequence[str], instance: dg.DagsterInstance, run_config: Mapping[str, Any]
 ) -> str:
     """One run; its id."""
-    job = definitions().resolve_implicit_global_asset_job_def()
+    job = dagster_private.job_of_all(definitions())
     result = job.execute_in_process(
         run_config=run_config,
         instance=instance,
@@ -122,8 +123,7 @@ def _tidy() -> None:
 
 def accepts(asset: Asset, config: Mapping[str, Any]) -> bool:
     """Whether the asset's run configuration has all of these settings."""
-    schema: Any = asset.definition.op.config_schema.as_field().config_type
-    return set(config) <= set(getattr(schema, "fields", ()))
+    return set(config) <= dagster_private.config_fields(asset.definition)
 
 
 def _unchanged(
@@ -131,7 +131,7 @@ def _unchanged(
 ) -> list[str]:
     if config.get("force"):
         return []
-    recorded = instance.get_materialized_partitions(asset.key)
+    recorded = dagster_private.recorded(instance, asset.key)
     prospects = Prospects(graph(), instance, config={asset.key: config})
     return [key for key in partitions if key in recorded and _proven(prospects.of(asset, key))]
 
@@ -144,32 +144,15 @@ def _proven(prospect: Prospect) -> bool:
     return artifact.store.proven(artifact.location, prospect.recipe) is not None
 
 
-def _root(failure: Any) -> str:
-    """The error that all others of a step's failure came of; its own alone says what happened."""
-    error = failure.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return one_line(error.message if error is not None else failure.error_display_string)
-
-
 def _collect(
     outcome: Outcome, run: Sequence[str], result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance
 ) -> None:
     # what a failed step finished is in the log alone: its events never reach the result
-    entries = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-    events = [entry.get_dagster_event() for entry in entries]
-    states = {
-        str(event.partition): event.step_materialization_data.materialization.metadata["state"].value
-        for event in events
-    }
-    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    reasons = {
-        key: str(value.value)
-        for failure in failures
-        if failure.user_failure_data
-        for key, value in failure.user_failure_data.metadata.items()
-    }
-    unexpected = _root(failures[0]) if failures else "the run ended early"
+    made = dagster_private.materializations(instance, result.run_id)
+    states = {key: materialization.metadata["state"].value for key, materialization in made.items()}
+    failures = dagster_private.step_failures(result)
+    reasons = {key: str(value) for failure in failures for key, value in failure.metadata.items()}
+    unexpected = one_line(failures[0].error) if failures else "the run ended early"
     for key in run:
         if key not in states:
             outcome.failed[key] = reasons.get(key, unexpected)
@@ -181,7 +164,7 @@ def _collect(
 
 def _collect_checks(outcome: Outcome, asset: Asset, run: Sequence[str], result: dg.ExecuteInProcessResult) -> None:
     checks = checks_of(asset.key)
-    for evaluation in result.get_asset_check_evaluations():
+    for evaluation in dagster_private.evaluations(result):
         if evaluation.partition is None and is_partitioned(checks[evaluation.asset_check_key]):
             continue  # the verdict on a whole run, after those on its partitions
         name = f"{evaluation.check_name} of {evaluation.partition or ALL}"
@@ -189,7 +172,7 @@ def _collect_checks(outcome: Outcome, asset: Asset, run: Sequence[str], result: 
         if not evaluation.passed:
             outcome.failed_checks[name] = f"{evaluation.severity.value.lower()}: {evaluation.description or 'failed'}"
     ops = {definition.op.name: check.name for check, definition in checks.items()}
-    for event in result.all_events:
-        if event.is_step_failure and event.node_name in ops:
-            where = run[0] if len(run) == 1 else f"{run[0]}..{run[-1]}"
-            outcome.failed_checks[f"{ops[event.node_name]} of {where}"] = f"error: {_root(event.step_failure_data)}"
+    where = run[0] if len(run) == 1 else f"{run[0]}..{run[-1]}"
+    for failure in dagster_private.step_failures(result):
+        if failure.step in ops:
+            outcome.failed_checks[f"{ops[failure.step]} of {where}"] = f"error: {one_line(failure.error)}"

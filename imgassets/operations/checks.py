@@ -4,11 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus, AssetCheckPartitionInfo
 
+from imgassets.io import dagster_private
 from imgassets.operations.launcher import gone, this_host
 from imgassets.operations.selection import definitions
 from imgassets.planning.graph import Asset, run_tags
+from imgassets.planning.records import runs_of
 
 ALL = "*"
 """What a check is said to be about that judges all partitions of an asset at once."""
@@ -16,7 +17,7 @@ ALL = "*"
 
 def checks_of(asset: dg.AssetKey) -> dict[dg.AssetCheckKey, dg.AssetChecksDefinition]:
     """An asset's checks."""
-    every = definitions().get_repository_def().asset_checks_defs_by_key
+    every = dagster_private.repository_of(definitions()).asset_checks_defs_by_key
     return {check: definition for check, definition in every.items() if check.asset_key == asset}
 
 
@@ -32,17 +33,14 @@ def unchecked(
 
     What runs at work have planned is left to them, and so is what those in `tried` have.
     """
-    recorded = instance.get_materialized_partitions(asset.key)
+    recorded = dagster_private.recorded(instance, asset.key)
     checks = checks_of(asset.key)
     if not recorded or not checks:
         return {}
-    infos = instance.event_log_storage.get_asset_check_partition_info(list(checks))
-    left = _at_work(infos, instance) | set(tried)
+    records = dagster_private.check_records(instance, checks)
+    left = _at_work(records, instance) | set(tried)
     done = {
-        (info.check_key, info.partition_key or ALL)
-        for info in infos
-        if info.latest_execution_status is not AssetCheckExecutionRecordStatus.PLANNED
-        or info.latest_planned_run_id in left
+        (record.check, record.partition or ALL) for record in records if not record.planned or record.run_id in left
     }
     return {
         check: {key for key in (recorded if is_partitioned(definition) else {ALL}) if (check, key) not in done}
@@ -57,7 +55,7 @@ def run_checks(
     loggers: Mapping[str, Any],
 ) -> dg.ExecuteInProcessResult:
     """Run checks alone, recorded in `instance`, on neighbouring partitions; on none those that judge all at once."""
-    job = definitions().resolve_implicit_global_asset_job_def().get_subset(asset_check_selection=set(checks))
+    job = dagster_private.job_of_checks(definitions(), checks)
     return job.execute_in_process(
         run_config=loggers,
         instance=instance,
@@ -66,9 +64,7 @@ def run_checks(
     )
 
 
-def _at_work(infos: Collection[AssetCheckPartitionInfo], instance: dg.DagsterInstance) -> set[str]:
+def _at_work(records: Collection[dagster_private.CheckRecord], instance: dg.DagsterInstance) -> set[str]:
     """The runs that have planned a check and may still run it."""
-    planned = AssetCheckExecutionRecordStatus.PLANNED
-    ids = {info.latest_planned_run_id for info in infos if info.latest_execution_status is planned}
-    runs = instance.get_runs(dg.RunsFilter(run_ids=list(ids))) if ids else []
+    runs = runs_of(instance, {record.run_id for record in records if record.planned})
     return {run.run_id for run in runs if not run.is_finished and not gone(run, instance)}

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
+
+from imgassets.io import dagster_private
+from imgassets.io.dagster_private import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 
 HOST_TAG = "imgassets/host"
 """Tag of a run that names the host of its process."""
@@ -19,12 +21,12 @@ SLACK = 2.0
 """Seconds by which clocks of events and of processes may differ."""
 
 
-class LocalRunLauncher(DefaultRunLauncher):
+class LocalRunLauncher(dg.DefaultRunLauncher):
     """Runs as processes of this machine, as Dagster's default does."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Also records where: hosts that share a database cannot see each other's processes."""
-        self._instance.add_run_tags(context.dagster_run.run_id, this_host())
+        dagster_private.tag_run(dagster_private.instance_of_launcher(self), context.dagster_run.run_id, this_host())
         super().launch_run(context)
 
     @property
@@ -34,7 +36,7 @@ class LocalRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the run's process is still there, where we can see it."""
-        reason = gone(run, self._instance)
+        reason = gone(run, dagster_private.instance_of_launcher(self))
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND if reason else WorkerStatus.RUNNING, reason)
 
 
@@ -45,20 +47,13 @@ def gone(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str | None:
     """
     if not _here(run, instance):
         return None
-    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    for entry in reversed(entries):
-        event = entry.dagster_event
-        pid = event.engine_event_data.metadata.get("pid") if event else None
-        if pid is not None:
-            return None if lives(int(str(pid.value)), entry.timestamp) else f"its process {pid.value} is gone"
-    return None
+    process = dagster_private.last_process(instance, run.run_id)
+    return None if process is None or lives(*process) else f"its process {process[0]} is gone"
 
 
 def _here(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
     if HOST_TAG not in run.tags:  # Dagster's own command line began it; SQLite's files are of one machine
-        from dagster._core.storage.runs import SqliteRunStorage
-
-        return isinstance(instance.run_storage, SqliteRunStorage)
+        return dagster_private.is_of_one_machine(instance)
     return this_host().items() <= run.tags.items()
 
 

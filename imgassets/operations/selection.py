@@ -8,6 +8,7 @@ import dagster as dg
 from yaml import MarkedYAMLError
 
 from imgassets.errors import BadInput
+from imgassets.io import dagster_private
 from imgassets.planning.graph import Asset, Graph
 
 __all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select", "select_one"]
@@ -30,7 +31,7 @@ def definitions() -> dg.Definitions:
 
     try:
         loaded = defs()
-        loaded.resolve_asset_graph()
+        dagster_private.validate(loaded)
     except Exception as error:  # Dagster has an error of its own for each thing that can be wrong with a dataset
         raise BadInput(_reason(error)) from error
     return loaded
@@ -66,7 +67,7 @@ _loaded: list[tuple[dg.Definitions, Graph]] = []
 
 def _graph(loaded: dg.Definitions) -> Graph:
     if not _loaded or _loaded[0][0] is not loaded:
-        _loaded[:] = [(loaded, Graph.of(loaded.get_repository_def(), loaded.resources or {}))]
+        _loaded[:] = [(loaded, Graph.of(dagster_private.repository_of(loaded), loaded.resources or {}))]
     return _loaded[0][1]
 
 
@@ -80,7 +81,7 @@ def select(selection: str) -> list[Asset]:
     """
     loaded = definitions()
     try:
-        keys = dg.AssetSelection.from_string(_quoted(selection)).resolve(loaded.resolve_asset_graph())
+        keys = dagster_private.selected(loaded, _quoted(selection))
     except Exception as error:
         raise BadInput(f"{selection!r} selects nothing ({error}): name an asset, e.g. {_names(loaded)}.") from error
     if not keys:
@@ -126,4 +127,4 @@ def _quoted(selection: str) -> str:
 
 
 def _names(loaded: dg.Definitions) -> str:
-    return ", ".join(sorted(key.to_user_string() for key in loaded.resolve_asset_graph().materializable_asset_keys))
+    return ", ".join(sorted(key.to_user_string() for key in dagster_private.materializable(loaded)))

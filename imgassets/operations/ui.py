@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import dagster as dg
 
 from imgassets.errors import StoreError
+from imgassets.io import dagster_private
 from imgassets.operations.guard import LOOPBACK, Guard
 
 HOST = "127.0.0.1"
@@ -39,8 +39,6 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
         StoreError: the port is taken.
     """
     import uvicorn
-    from dagster._core.workspace.context import WorkspaceProcessContext
-    from dagster_webserver.app import create_app_from_workspace_process_context
 
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,9 +51,8 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
         with (
             TemporaryDirectory(prefix="imgassets-ui-") as folder,
             dg.DagsterInstance.get() as instance,
-            WorkspaceProcessContext(instance, _target(folder), version=dg.__version__, read_only=read_only) as context,
+            dagster_private.web_app(instance, workspace := _workspace(folder), read_only=read_only) as app,
         ):
-            app = create_app_from_workspace_process_context(context)
             config = uvicorn.Config(Guard(app, {*LOOPBACK, *hosts}), log_level="warning", lifespan="on")
             server = uvicorn.Server(config)
             sys.stderr.write(f"http://{HOST}:{port}{' (read only)' if read_only else ''}\n")
@@ -63,23 +60,20 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
                 if read_only:
                     server.run([taken])
                 else:
-                    with _daemon(server, folder):
+                    with _daemon(server, workspace):
                         server.run([taken])
 
 
-def _target(folder: str) -> Any:
-    from dagster._core.workspace.load_target import WorkspaceFileTarget
-
+def _workspace(folder: str) -> Path:
     path = Path(folder, "workspace.yaml")
     path.write_text(WORKSPACE, encoding="utf-8")
-    return WorkspaceFileTarget([str(path)])
+    return path
 
 
 @contextmanager
-def _daemon(server: object, folder: str) -> Iterator[None]:
+def _daemon(server: object, workspace: Path) -> Iterator[None]:
     """Dagster's daemon beside the webserver. They end together: a UI without its daemon queues for ever."""
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(Path(folder, "workspace.yaml"))]
-    process = subprocess.Popen(command, preexec_fn=_die_with_parent)
+    process = subprocess.Popen(dagster_private.daemon_command(workspace), preexec_fn=_die_with_parent)
     ending = threading.Event()
 
     def watch() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
+from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifacts
 from imgassets.operations.backfill import Outcome, accepts, backfill
 from imgassets.operations.checks import ALL, checks_of, is_partitioned
@@ -51,7 +52,7 @@ def verify(
     findings: list[Finding] = []
     partitions = nbytes = 0
     for asset, keys in wanted:
-        recorded, before = instance.get_materialized_partitions(asset.key), partitions
+        recorded, before = dagster_private.recorded(instance, asset.key), partitions
         for key in keys:
             artifact = asset.artifact(key)
             try:
@@ -127,12 +128,11 @@ def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iter
         if partitioned == (key == ALL):
             continue
         inputs = {}
-        for argument, read in definition.keys_by_input_name.items():
+        for argument, read in dagster_private.inputs(definition).items():
             other = graph().assets[read]
             inputs[argument] = Artifacts((key,) if partitioned else other.keys(instance), other.artifact)
-        function: Any = definition.op.compute_fn
         try:
-            results = function.decorated_fn(**inputs)
+            results = dagster_private.body(definition)(**inputs)
         except ImgassetsError as error:
             yield Finding(asset.name, key, check.name, str(error))
             continue

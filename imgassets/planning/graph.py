@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import ValidationError
 
 from imgassets.errors import BadInput
+from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Builds
 from imgassets.io.base import ArtifactIOManager
 
@@ -41,7 +42,7 @@ class Asset:
     @property
     def upstream(self) -> dict[str, dg.AssetKey]:
         """Asset by name of the input."""
-        return dict(self.definition.keys_by_input_name)
+        return dagster_private.inputs(self.definition)
 
     def keys(self, instance: dg.DagsterInstance) -> list[str]:
         """All partitions, in order."""
@@ -73,8 +74,7 @@ class Asset:
         Raises:
             BadInput: a value is of another type, or out of range; names it.
         """
-        function: Any = self.definition.op.compute_fn
-        kind = inspect.signature(function.decorated_fn).parameters["config"].annotation
+        kind = inspect.signature(dagster_private.body(self.definition)).parameters["config"].annotation
         try:
             return kind(**config)
         except ValidationError as error:
@@ -86,8 +86,7 @@ class Asset:
         self, resources: Mapping[str, Any], inputs: Mapping[str, Artifacts], config: Mapping[str, Any]
     ) -> Builds:
         """What the asset returns, asked outside of any run: bodies only describe, all work waits in `content`."""
-        function: Any = self.definition.op.compute_fn
-        function = function.decorated_fn
+        function = dagster_private.body(self.definition)
         arguments: dict[str, Any] = {}
         for name, parameter in inspect.signature(function).parameters.items():
             if name == "context":
@@ -121,16 +120,11 @@ class Graph:
     @classmethod
     def of(cls, repository: dg.RepositoryDefinition, resources: Mapping[str, Any]) -> "Graph":
         """The graph of a code location with its resources, by name and ready to use."""
-        every = repository.asset_graph  # its definitions name their inputs in full
         assets = {}
-        for key in (key for level in every.toposorted_asset_keys_by_level for key in sorted(level)):
-            definition = every.get(key).assets_def
-            if not every.get(key).is_executable or definition.partitions_def is None:
-                continue
-            manager = resources.get(definition.get_io_manager_key_for_asset_key(key))
-            if isinstance(manager, ArtifactIOManager):
-                policy = definition.backfill_policy
-                run_size = (policy.max_partitions_per_run if policy else 1) or 1_000_000
+        for key, definition in dagster_private.executable(repository):
+            manager = resources.get(dagster_private.io_manager_key(definition, key))
+            if definition.partitions_def is not None and isinstance(manager, ArtifactIOManager):
+                run_size = dagster_private.largest_run(definition) or 1_000_000
                 assets[key] = Asset(key, definition.partitions_def, run_size, manager, definition)
         return cls(assets, resources)
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from imgassets.commit import FileRecord, Manifest, Recipe
-from imgassets.commit.peek import UNREAD, PeekStore
+from imgassets.commit.peek import PeekStore, is_unread, unread
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError, Unforeseen
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate
 from imgassets.planning.graph import Asset, Graph
@@ -165,7 +165,7 @@ class Prospects:
         """Size of the files that are there, but have to be read to prove that they are unchanged."""
         location, checksums = prospect.asset.artifact(prospect.partition).location, self._store.checksums
         records = prospect.manifest.files if prospect.manifest else ()
-        return sum(record.bytes for record in records if checksums.remembered(location.file(record.name)) is None)
+        return sum(record.bytes for record in records if checksums.known(location.file(record.name)) is None)
 
     def _size(self, name: str) -> int | None:
         key, _, partition = name.rpartition("/")
@@ -186,7 +186,7 @@ class Prospects:
         except ImgassetsError as error:
             return Prospect(asset, partition, Verdict.CANNOT, str(error), current)
         recipe = build.recipe(asset.name, partition, asset.io_manager.format, asset.code_version)
-        unread = tuple(name for name, checksum in build.inputs.items() if UNREAD in checksum)
+        unread_inputs = tuple(name for name, checksum in build.inputs.items() if is_unread(checksum))
         if self._force:
             reason = "forced"
         elif damage:
@@ -196,7 +196,7 @@ class Prospects:
         else:
             reason = difference(current.recipe, recipe)
         verdict = Verdict.BUILD if reason else Verdict.KEEP
-        return Prospect(asset, partition, verdict, reason or "unchanged", current, recipe, build, unread)
+        return Prospect(asset, partition, verdict, reason or "unchanged", current, recipe, build, unread_inputs)
 
     def _current(self, asset: Asset, partition: str) -> tuple[Manifest | None, str]:
         """The version that is there, and what is wrong with it."""
@@ -209,7 +209,7 @@ class Prospects:
             return None, f"damaged: {error}"
         checksums = self._store.checksums
         for record in manifest.files:
-            known = checksums.remembered(artifact.location.file(record.name))
+            known = checksums.known(artifact.location.file(record.name))
             if known not in (None, record.xxh3_128):
                 return None, f"damaged: {record.name} has another checksum than its manifest says"
         return manifest, ""
@@ -272,7 +272,7 @@ def _expected(artifact: Artifact, prospect: Prospect) -> Artifact:
     if prospect.recipe is None:
         raise Unforeseen(prospect.reason)
     estimate = prospect.estimate or Estimate(prospect.manifest.total_bytes if prospect.manifest else 0)
-    record = FileRecord("expected", estimate.write, f"{UNREAD}{prospect.recipe.fingerprint}")
+    record = FileRecord("expected", estimate.write, unread(prospect.recipe.fingerprint))
     facts = _Facts() if estimate.rows is None else _Facts(rows=estimate.rows)
     manifest = Manifest(prospect.recipe, (record,), facts)
     return _Expected(

@@ -1,8 +1,11 @@
 """What Dagster's records and the store say of partitions together."""
 
+from collections.abc import Collection
+
 import dagster as dg
 
 from imgassets.errors import ImgassetsError
+from imgassets.io import dagster_private
 from imgassets.planning.graph import Asset
 
 ENDED_BADLY = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
@@ -10,7 +13,7 @@ ENDED_BADLY = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 def missing(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
     """Partitions that are not in the store, or that Dagster has no record of."""
-    recorded = instance.get_materialized_partitions(asset.key)
+    recorded = dagster_private.recorded(instance, asset.key)
     return [key for key in asset.keys(instance) if key not in recorded or not _exists(asset, key)]
 
 
@@ -26,11 +29,15 @@ def in_progress(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
 
 def _attempts(asset: Asset, instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun]:
     """The last run of each partition that it has not been made by, in the order of partitions."""
-    storage = instance.event_log_storage
-    found = storage.get_latest_asset_partition_materialization_attempts_without_materializations(asset.key)
-    ids = list({run_id for run_id, _ in found.values()})
-    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=ids))} if ids else {}
-    return {key: runs[found[key][0]] for key in asset.keys(instance) if key in found and found[key][0] in runs}
+    found = dagster_private.attempts(instance, asset.key)
+    runs = {run.run_id: run for run in runs_of(instance, set(found.values()))}
+    return {key: runs[found[key]] for key in asset.keys(instance) if key in found and found[key] in runs}
+
+
+def runs_of(instance: dg.DagsterInstance, ids: Collection[str]) -> list[dg.DagsterRun]:
+    """The runs of these ids, those that are still recorded."""
+    records = instance.get_run_records(dg.RunsFilter(run_ids=list(ids))) if ids else []
+    return [record.dagster_run for record in records]
 
 
 def _exists(asset: Asset, partition: str) -> bool:

@@ -32,6 +32,17 @@ each other."""
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 KINDS = {"ct", "folder", "ilsvrc", "npz"}
 """Kinds of datasets, folders of `components`, that do not know each other either."""
+PRIVATE = "io/dagster_private.py"
+"""The one module that may use what is not Dagster's public API."""
+PRIVATE_MEMBERS = {
+    *("step_context", "add_asset_metadata", "compute_fn", "as_field", "keys_by_input_name"),
+    *("get_io_manager_key_for_asset_key", "backfill_policy", "asset_graph", "get_top_level_resources"),
+    *("get_repository_def", "resolve_asset_graph", "resolve_implicit_global_asset_job_def", "resolve_all_job_defs"),
+    *("from_string", "event_log_storage", "run_storage", "get_materialized_partitions", "get_runs", "all_logs"),
+    *("get_asset_check_evaluations", "add_run_tags", "load_component"),
+    *("step_materialization_data", "step_failure_data", "engine_event_data"),
+}
+"""Those that were in use, by name: nothing else in the package has such names."""
 
 
 def tree(module: str) -> ast.Module:
@@ -66,6 +77,13 @@ def test_imports_go_down(module: str) -> None:
     if own not in DAGSTER:
         assert not [name for name in imports(module) if name.split(".")[0] == "dagster"]
         assert not found & DAGSTER
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != PRIVATE])
+def test_private_parts_of_dagster_have_one_room(module: str) -> None:
+    assert not [name for name in imports(module) if name.startswith(("dagster._", "dagster_webserver"))]
+    used = {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
+    assert not used & PRIVATE_MEMBERS
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

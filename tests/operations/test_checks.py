@@ -44,7 +44,7 @@ def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Home:
     with pytest.MonkeyPatch.context() as patch:
         enter(home, patch)
         home.run("backfill", "imagenet64/npz_index", "--json")
-        kill("imagenet64/arrays", "imgassets.components", "npz_checks", "_class_ids_in_range")
+        kill("imagenet64/arrays", "imgassets.components.npz", "checks", "_class_ids_in_range")
     clear()
     return home
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from imgassets.columns import numbers
-from imgassets.commit.peek import UNREAD
+from imgassets.commit.peek import is_unread
 from imgassets.components.assets import RUN_SIZE, dataset_asset
 from imgassets.components.automation import Automation, automated
 from imgassets.components.declarations import SEEDS, check_root, check_seed, check_types
@@ -176,7 +176,7 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
         The archive is read once, from front to back, and nothing is unpacked; every image is checked to its end. What
         cannot be decoded keeps its row and its place, with the reason under `problem`, and is in no shard.
         """
-        source, checksums = dataset.source(storage), storage.artifacts.checksums
+        source, store = dataset.source(storage), storage.artifacts
 
         def scan(split: str) -> IlsvrcIndex:
             progress = Progress(context.log.info, f"reading {split}", source.archive(split).stat().st_size)
@@ -186,9 +186,9 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
             archive = source.archive(split)
             found: IlsvrcIndex | None = None
             # one pass gives both, the checksum and the index; whoever only asks for the recipe gets no scan
-            if isinstance(context, dg.AssetExecutionContext) and checksums.known(archive) is None:
+            if not store.looking and store.checksums.known(archive) is None:
                 found = scan(split)
-                checksums.remember(archive, found.checksum)
+                store.checksums.remember(archive, found.checksum)
             inputs = storage.raw_checksums(archive, *source.inputs(split))
             return Build(
                 lambda: _as_index(found or scan(split)),
@@ -196,7 +196,7 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
                 config={"labels": source.label_fingerprint(), "verify_md5": dataset.verify_md5},
                 defaults={"verify_md5": IlsvrcTars.verify_md5},
                 # the pass that computes an unknown checksum gives the index, too
-                estimate=lambda: _index_estimate(archive, read=not next(iter(inputs.values())).startswith(UNREAD)),
+                estimate=lambda: _index_estimate(archive, read=not is_unread(next(iter(inputs.values())))),
             )
 
         def rows(artifact: Artifact) -> Rows:

@@ -26,6 +26,7 @@ from imgassets.components.network.inputs import Input, NpzInput
 from imgassets.components.network.run import GeneratedRun, InputRun, NetworkRun
 from imgassets.components.npz.images import NpzImages
 from imgassets.errors import BadInput
+from imgassets.io import dagster_private
 from imgassets.io.activations import RECONSTRUCTED
 from imgassets.io.artifacts import Artifact, Artifacts, Builds
 from imgassets.io.base import BuildConfig
@@ -181,9 +182,9 @@ class Activations(dg.Component, dg.Resolvable):
         if (self.npz is None) == (self.folder is None):
             raise BadInput(f"{self.name}: one input is needed, npz or folder: {self.npz=}, {self.folder=}")
         if self.folder is not None:
-            dataset = context.load_component(self.folder, ImageFolder)
+            dataset = dagster_private.component(context, self.folder, ImageFolder)
             return self.build_over(FolderInput(dataset, self.resize, self.class_conditioning))
-        batches = context.load_component(str(self.npz), NpzImages)
+        batches = dagster_private.component(context, str(self.npz), NpzImages)
         return self.build_over(NpzInput(batches.name, batches.splits, self.enlarge))
 
     def build_over(self, source: Input) -> dg.Definitions:

@@ -29,7 +29,8 @@ from imgassets.io.index import IndexIOManager
 from imgassets.io.stores import Hdf5IOManager, IpcIOManager, MemmapIOManager, ParquetIOManager, TarIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.operations.view import view
-from imgassets.planning.graph import Asset
+from imgassets.planning.graph import Asset, Graph
+from imgassets.planning.prospects import Prospects
 from imgassets.resources import Storage
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc
@@ -328,8 +329,8 @@ def test_asking_for_the_recipe_of_an_index_scans_nothing(
     manager = IndexIOManager(storage=release.storage)
     asset = Asset(definition.key, definition.partitions_def, 1, manager, definition)  # type: ignore[union-attr, arg-type]
     monkeypatch.setattr(Ilsvrc, "index", lambda *args, **settings: pytest.fail("scanned"))
-    build = asset.builds({"storage": release.storage}, {}, {}).build("validation")
-    assert any(name.endswith(".tar") for name in build.inputs)
+    prospect = Prospects(Graph({asset.key: asset}, {"storage": release.storage}), instance).of(asset, "validation")
+    assert any(name.endswith(".tar") for name in prospect.unread)
 
 
 def test_a_shard_without_its_index_says_what_to_do(raw: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:

@@ -38,9 +38,10 @@ def test_outside_of_a_run_an_asset_says_what_it_would_build(tmp_path: Path) -> N
         }
         resources = {"storage": graph.data.storage, "device": graph.device}
         build = activations.builds(resources, inputs, {}).build(TRAIN[0])
-        recipe = activations.artifact(TRAIN[0]).manifest.recipe
-        assert build.config == recipe.config
-        assert build.inputs == recipe.inputs
+        manifest = activations.artifact(TRAIN[0]).manifest
+        made = manifest.recipe
+        assert build.config == manifest.settings
+        assert build.recipe(made.artifact, made.partition, made.format, made.code_version) == made
 
 
 def test_the_guides_tree(tmp_path: Path) -> None:

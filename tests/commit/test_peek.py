@@ -1,0 +1,41 @@
+"""A look at a store: what is remembered, and stand-ins for what is not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from imgassets.commit.peek import PeekStore, is_unread, unread
+from imgassets.commit.store import Store
+
+
+def test_a_look_reads_and_writes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "raw"
+    file.write_bytes(b"bytes")
+    look = PeekStore(tmp_path / "store", tmp_path / "state")
+    assert look.looking
+    assert look.checksums.known(file) is None
+    assert is_unread(look.checksums.of(file))
+    assert look.checksums.of(file) == look.checksums.of(file)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_look_knows_what_a_run_has_read(tmp_path: Path) -> None:
+    file = tmp_path / "raw"
+    file.write_bytes(b"bytes")
+    os.utime(file, (1e9, 1e9))  # what was just written may still change unseen
+    run = Store(tmp_path / "store", tmp_path / "state")
+    assert not run.looking
+    checksum = run.checksums.of(file)
+    look = PeekStore(run.root, run.state)
+    assert look.checksums.known(file) == look.checksums.of(file) == checksum
+    assert not is_unread(checksum)
+    file.write_bytes(b"other bytes")
+    assert look.checksums.known(file) is None
+    assert is_unread(look.checksums.of(file))
+
+
+def test_what_is_made_from_a_stand_in_is_one() -> None:
+    assert is_unread(unread("12:34"))
+    assert is_unread(f"a:{unread('12:34')}")
+    assert not is_unread("0123456789abcdef")
