@@ -25,7 +25,7 @@ from imgassets.resources import Device, Storage  # noqa: E402
 def defs() -> dg.Definitions:
     """All datasets."""
     storage = Storage()
-    storage.raw_root, storage.artifacts  # noqa: B018  (what is no folder's path is refused before anything else)
+    storage.raw_root, storage.vault  # noqa: B018  (what is no folder's path is refused before anything else)
     resources = {
         "storage": storage,
         "io_manager": dg.mem_io_manager,  # Dagster would add one that pickles to disk

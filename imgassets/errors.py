@@ -32,7 +32,7 @@ class Unforeseen(MissingUpstream):
 
 
 class StoreError(ImgassetsError):
-    """The store cannot take or give an artifact: full, unwritable, damaged, or being written by somebody else."""
+    """The vault, or a store, cannot take or give data: full, unwritable, damaged, or being written by somebody else."""
 
 
 class Taken(StoreError):

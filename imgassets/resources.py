@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from imgassets.commit import Store
+from imgassets.commit import Vault
 from imgassets.errors import BadInput
 from imgassets.models.settings import Compute
 from imgassets.ownership import owner_of
@@ -83,18 +83,18 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
         return folder(self.raw, "the place of raw inputs (IMGASSETS_RAW)")
 
     @property
-    def artifacts(self) -> Store:
-        """The store of artifacts.
+    def vault(self) -> Vault:
+        """The vault, the folder of artifacts.
 
         Raises:
             BadInput: a setting is no folder's path.
         """
         state = folder(self.state, "the place of remembered checksums")
-        return Store(folder(self.store, "the store (IMGASSETS_STORE)"), state, partial(owner_of, state))
+        return Vault(folder(self.store, "the vault (IMGASSETS_STORE)"), state, partial(owner_of, state))
 
     def raw_checksums(self, *paths: Path) -> dict[str, str]:
         """XXH3-128 of raw files, by their path below the raw root: what a recipe lists as inputs."""
-        checksums = self.artifacts.checksums
+        checksums = self.vault.checksums
         return {path.relative_to(self.raw_root).as_posix(): checksums.of(path) for path in paths}
 
 

@@ -26,7 +26,7 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def places(storage: Storage) -> list[Path]:
-    return [storage.raw_root, storage.artifacts.root, storage.artifacts.state]
+    return [storage.raw_root, storage.vault.root, storage.vault.state]
 
 
 def test_by_default_all_lie_in_the_home(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_tilde_is_the_user_s_home(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("IMGASSETS_STORE", "~/st")
     monkeypatch.setenv("IMGASSETS_RAW", "~")
     assert places(Storage())[:2] == [tmp_path / "user", tmp_path / "user" / "st"]
-    with pytest.raises(BadInput, match=r"^~nobody-of-that-name/x names the store .* no such home"):
+    with pytest.raises(BadInput, match=r"^~nobody-of-that-name/x names the vault .* no such home"):
         places(Storage(store="~nobody-of-that-name/x"))
 
 
@@ -81,10 +81,10 @@ def test_a_relative_path_is_one_place_from_every_folder(tmp_path: Path, monkeypa
     found = []
     for folder in (tmp_path, tmp_path / "cwd"):
         os.chdir(folder)
-        found.append(Storage().artifacts.root)
+        found.append(Storage().vault.root)
     assert found == [CHECKOUT / "data" / "st"] * 2
     monkeypatch.setattr(resources, "__file__", str(tmp_path / "site-packages" / "imgassets" / "resources.py"))
-    assert Storage().artifacts.root == tmp_path / "home" / "data" / "st"
+    assert Storage().vault.root == tmp_path / "home" / "data" / "st"
 
 
 def test_a_mirror_of_ct_rate_may_lie_in_the_user_s_home(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands that look after the store."""
+"""Commands that look after the vault."""
 
 from __future__ import annotations
 
@@ -125,10 +125,10 @@ def repair(selection: str, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Remove from the store what no dataset declares any more, and what dead writers left.
+    """Remove from the vault what no dataset declares any more, and what dead writers left.
 
     What a declared partition is made from stays, declared itself or not; so does every file that is no artifact, and
-    all that is not recorded as this project's (.imgassets/owners in the store).
+    all that is not recorded as this project's (.imgassets/owners in the vault).
 
     \b
     Examples:

@@ -67,7 +67,7 @@ def status(selection: str, as_json: bool) -> None:
 def inspect(path: Path, resolution: int, as_json: bool) -> None:
     """Report what an artifact or a raw file is: from what it was made, how large it is, what it holds.
 
-    Knows artifacts of the store, folders of CT shards, NPZ batches of downsampled ImageNet or a folder of them, and
+    Knows artifacts of the vault, folders of CT shards, NPZ batches of downsampled ImageNet or a folder of them, and
     NPY, tar and Parquet files. Exits with 1 if anything cannot be read.
 
     \b

@@ -107,7 +107,7 @@ def plan(
 @click.command()
 @click.argument("selection")
 @partitions_option
-@click.option("--missing", is_flag=True, help="Only what is not in the store, not recorded or not checked.")
+@click.option("--missing", is_flag=True, help="Only what is not in the vault, not recorded or not checked.")
 @click.option("--failed", is_flag=True, help="Only what failed when it was last tried, or was left unchecked then.")
 @click.option("--stale", is_flag=True, help="Only what would come out differently now: other inputs, settings, code.")
 @click.option("--force", is_flag=True, help="Build again, also what is proven to be there and unchanged.")

@@ -5,7 +5,7 @@ from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_name, check_part
 from imgassets.commit.sink import ScatterSink, Sink
 from imgassets.commit.stage import Location, Stage
-from imgassets.commit.store import Commit, Store, Written
+from imgassets.commit.vault import Commit, Vault, Written
 
 __all__ = [
     "Checksums",
@@ -17,7 +17,7 @@ __all__ = [
     "ScatterSink",
     "Sink",
     "Stage",
-    "Store",
+    "Vault",
     "Written",
     "check_name",
     "check_part",

@@ -1,7 +1,7 @@
 """Checksums of files, and a memory of them so that what has not changed is not read again.
 
 XXH3-128 finds damage at the speed of memory (about ten times SHA-256); it is no defence against forgery, and
-need not be: whoever can forge a file of the store can forge its manifest too.
+need not be: whoever can forge a file of the vault can forge its manifest too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One writer to one artifact. The kernel holds the lock and drops it when its owner is dead, never before.
 
-The lock is a file in the store itself, so that all who write there meet, from whatever host, user, home or mount point.
+The lock is a file in the vault itself, so that all who write there meet, from whatever host, user, home or mount point.
 Its holder removes it while holding it; whoever got hold of a file that is not there any more tries again.
 """
 

@@ -1,4 +1,4 @@
-"""The store's own folder, `.imgassets` in its root: locks and owners, for all who may write in the store."""
+"""The vault's own folder, `.imgassets` in its root: locks and owners, for all who may write in the vault."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OWN = ".imgassets"
 
 
 def own_folder(root: Path, name: str) -> Path:
-    """The folder `.imgassets/<name>` of the store at `root`, made where it is missing.
+    """The folder `.imgassets/<name>` of the vault at `root`, made where it is missing.
 
     Raises:
         FileNotFoundError: whoever was last in it removed it at this moment.

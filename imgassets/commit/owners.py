@@ -1,4 +1,4 @@
-"""Whose a dataset is: a record of each in the store, so that nobody removes what another made there.
+"""Whose a dataset is: a record of each in the vault, so that nobody removes what another made there.
 
 A dataset is the first part of its artifacts' paths. Who writes to it first owns it; the record never changes.
 """

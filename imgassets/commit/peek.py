@@ -1,4 +1,4 @@
-"""A look at a store that reads no more than names and manifests, and writes nothing: what plans are made from."""
+"""A look at a vault that reads no more than names and manifests, and writes nothing: what plans are made from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from imgassets.commit.checksum import Checksums, _key, xxh3_128
-from imgassets.commit.store import Store
+from imgassets.commit.vault import Vault
 from imgassets.errors import BadInput
 
 _UNREAD = "unread:"
@@ -73,8 +73,8 @@ class Peek(Checksums):
         return unread(f"{size}:{mtime}")
 
 
-class PeekStore(Store):
-    """A store whose checksums come from memory alone."""
+class PeekVault(Vault):
+    """A vault whose checksums come from memory alone."""
 
     @cached_property
     def _peek(self) -> Peek:

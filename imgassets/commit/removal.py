@@ -1,4 +1,4 @@
-"""Taking an artifact out of the store, so that no reader ever sees a part of it."""
+"""Taking an artifact out of the vault, so that no reader ever sees a part of it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Location:
     """Where an artifact lies: a file, or a folder of files."""
 
     root: Path
-    """The store's root, in which `path` lies."""
+    """The vault's root, in which `path` lies."""
     path: Path
     folder: bool
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from imgassets.stores import Store, Transform
 
 
-class Reader(Store):
+class GuideReader(Store):
     """A store by the guide's arguments and attributes; items are as `open_store` gives them."""
 
     def __init__(
@@ -35,33 +35,33 @@ class Reader(Store):
         return int(Path(elem).stem.rpartition("_")[2])
 
 
-class MemmapReader(Reader):
+class MemmapReader(GuideReader):
     """Reads what `MemmapConverter` wrote."""
 
 
-class HDF5Reader(Reader):
+class HDF5Reader(GuideReader):
     """Reads what `HDF5Converter` wrote."""
 
 
-class ParquetReader(Reader):
+class ParquetReader(GuideReader):
     """Reads what `ParquetConverter` wrote."""
 
 
-class IpcReader(Reader):
+class IpcReader(GuideReader):
     """Reads what `IpcConverter` wrote."""
 
 
-class TarReader(Reader):
+class TarReader(GuideReader):
     """Reads what `TarConverter` wrote."""
 
 
-class DenseMemmapReader(Reader):
+class DenseMemmapReader(GuideReader):
     """Reads what `DenseMemmapConverter` wrote."""
 
 
-class DenseIpcReader(Reader):
+class DenseIpcReader(GuideReader):
     """Reads what `DenseIpcConverter` wrote."""
 
 
 Hdf5Reader = HDF5Reader
-worker_init_fn = Reader.worker_init_fn
+worker_init_fn = GuideReader.worker_init_fn

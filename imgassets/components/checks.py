@@ -1,4 +1,4 @@
-"""Asset checks over artifacts: one verdict per partition, with numbers, whether a run covers one partition or many."""
+"""Asset checks over artifacts: one finding per partition, with numbers, whether a run covers one partition or many."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from imgassets.progress import tell
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Finding:
     """What a check found in one partition."""
 
     passed: bool
@@ -26,7 +26,7 @@ class Verdict:
 
 
 def artifact_check(
-    asset: dg.AssetsDefinition, name: str, judge: Callable[[Artifact], Verdict], *, warn: bool = False
+    asset: dg.AssetsDefinition, name: str, judge: Callable[[Artifact], Finding], *, warn: bool = False
 ) -> dg.AssetChecksDefinition:
     """A check of every partition of `asset`; `judge`'s docstring describes it.
 
@@ -40,45 +40,45 @@ def artifact_check(
         partitions_def=asset.partitions_def,
     )
     def check(artifacts: Artifacts):  # type: ignore[no-untyped-def]
-        verdicts: dict[str, Verdict] = {}
+        findings: dict[str, Finding] = {}
         for key, artifact in artifacts.items():
-            tell(f"checking {name}, {len(verdicts)}/{len(artifacts)}")
-            verdicts[key] = _judge(judge, artifact)
+            tell(f"checking {name}, {len(findings)}/{len(artifacts)}")
+            findings[key] = _judge(judge, artifact)
             if len(artifacts) > 1:  # Dagster gives a result no partition then
                 yield dg.AssetCheckEvaluation(
-                    asset_key=asset.key, check_name=name, partition=key, **_said(verdicts[key], warn)
+                    asset_key=asset.key, check_name=name, partition=key, **_said(findings[key], warn)
                 )
-        yield dg.AssetCheckResult(**_said(_together(verdicts), warn))
+        yield dg.AssetCheckResult(**_said(_together(findings), warn))
 
     return check
 
 
-def _judge(judge: Callable[[Artifact], Verdict], artifact: Artifact) -> Verdict:
+def _judge(judge: Callable[[Artifact], Finding], artifact: Artifact) -> Finding:
     try:
         return judge(artifact)
     except MissingUpstream as error:
-        return Verdict(False, {}, f"not yet: {error}", pending=True)
+        return Finding(False, {}, f"not yet: {error}", pending=True)
     except ImgassetsError as error:
-        return Verdict(False, {}, str(error))
+        return Finding(False, {}, str(error))
 
 
-def _together(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """The verdict on all partitions of a run; on one partition it is that one's."""
-    if len(verdicts) == 1:
-        return next(iter(verdicts.values()))
-    bad = {key: verdict for key, verdict in verdicts.items() if not verdict.passed}
-    worst = min(bad.values(), key=lambda verdict: verdict.pending, default=Verdict(True))
-    numbers = {"partitions": len(verdicts), "failed": len(bad)}
-    texts = {key: verdict.text for key, verdict in bad.items()}
-    return Verdict(not bad, numbers | texts, worst.text, worst.pending)
+def _together(findings: Mapping[str, Finding]) -> Finding:
+    """The finding on all partitions of a run; on one partition it is that one's."""
+    if len(findings) == 1:
+        return next(iter(findings.values()))
+    bad = {key: finding for key, finding in findings.items() if not finding.passed}
+    worst = min(bad.values(), key=lambda finding: finding.pending, default=Finding(True))
+    numbers = {"partitions": len(findings), "failed": len(bad)}
+    texts = {key: finding.text for key, finding in bad.items()}
+    return Finding(not bad, numbers | texts, worst.text, worst.pending)
 
 
-def _said(verdict: Verdict, warn: bool) -> dict[str, Any]:
-    """A verdict as Dagster's results and evaluations have it."""
-    severity = dg.AssetCheckSeverity.WARN if warn or verdict.pending else dg.AssetCheckSeverity.ERROR
+def _said(finding: Finding, warn: bool) -> dict[str, Any]:
+    """A finding as Dagster's results and evaluations have it."""
+    severity = dg.AssetCheckSeverity.WARN if warn or finding.pending else dg.AssetCheckSeverity.ERROR
     return {
-        "passed": verdict.passed,
-        "metadata": verdict.numbers,
+        "passed": finding.passed,
+        "metadata": finding.numbers,
         "severity": severity,
-        "description": verdict.text or None,
+        "description": finding.text or None,
     }

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from imgassets.components.assets import dataset_asset
-from imgassets.components.checks import Verdict, artifact_check
+from imgassets.components.checks import Finding, artifact_check
 from imgassets.components.declarations import check_types
 from imgassets.errors import MissingUpstream, Unforeseen
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate
@@ -186,7 +186,7 @@ def _nothing(key: str) -> Artifact:
 
 
 def _checks(asset: dg.AssetsDefinition, format_: str, formats: Sequence[str]) -> list[dg.AssetChecksDefinition]:
-    def same_in_every_format(artifact: Artifact) -> Verdict:
+    def same_in_every_format(artifact: Artifact) -> Finding:
         """Images, labels and names are the same, row by row, as in the dataset's other stores of this split."""
         return _compare(artifact, format_, [other for other in formats if other != format_])
 
@@ -196,29 +196,29 @@ def _checks(asset: dg.AssetsDefinition, format_: str, formats: Sequence[str]) ->
     ]
 
 
-def bytes_verified(artifact: Artifact) -> Verdict:
+def bytes_verified(artifact: Artifact) -> Finding:
     """Every byte has the checksum that was recorded when it was written."""
-    manifest = artifact.store.verify(artifact.location)
+    manifest = artifact.vault.verify(artifact.location)
     artifact.open().verify()
-    return Verdict(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")
+    return Finding(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")
 
 
-def _compare(artifact: Artifact, format_: str, others: Sequence[str]) -> Verdict:
+def _compare(artifact: Artifact, format_: str, others: Sequence[str]) -> Finding:
     store: Store = artifact.open()
     compared = []
-    root, (dataset, split) = artifact.store, (artifact.asset.split("/")[0], artifact.partition)
+    vault, (dataset, split) = artifact.vault, (artifact.asset.split("/")[0], artifact.partition)
     for other in others:
-        location = root.location(dataset, f"{other}_store", split, folder=True)
+        location = vault.location(dataset, f"{other}_store", split, folder=True)
         try:
-            root.manifest(location)
+            vault.manifest(location)
         except MissingUpstream:
             continue
         difference = first_difference(store, Store(location.path))
         if difference:
-            return Verdict(False, {"rows": len(store)}, f"{format_} and {other} differ: {difference}")
+            return Finding(False, {"rows": len(store)}, f"{format_} and {other} differ: {difference}")
         compared.append(other)
     numbers = {"rows": len(store), "compared_with": ", ".join(compared) or "none"}
-    return Verdict(True, numbers, f"{len(store)} rows are the same in {', '.join([format_, *compared])}")
+    return Finding(True, numbers, f"{len(store)} rows are the same in {', '.join([format_, *compared])}")
 
 
 def first_difference(a: Store, b: Store) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from imgassets.errors import BadInput
 from imgassets.formats.ustar import END, RECORD, header, padding, scan
 
 if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
     from typing_extensions import Buffer
 
 FORMAT = "ct_shard/1"
@@ -30,15 +31,8 @@ KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 EXTENSIONS = ("bin", "cls", "json", "txt")
 
 
-class Writable(Protocol):
-    """What a shard is written into."""
-
-    def write(self, data: Buffer, /) -> int:
-        """Append a contiguous buffer."""
-
-
 @dataclass(frozen=True, eq=False)
-class Sample:
+class Resampled:
     """One volume to be written: `array` is float16, C-contiguous, (x, y, z)."""
 
     key: str
@@ -88,7 +82,7 @@ class SampleRecord:
 
 
 @dataclass(frozen=True)
-class Shard:
+class WrittenShard:
     """What was written: size in bytes, SHA-256 of the whole archive, and its samples in order."""
 
     size_bytes: int
@@ -101,12 +95,12 @@ class Shard:
         return {"num_samples": len(self.samples), **json.loads(json.dumps(document))}
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Shard:
+    def of(cls, facts: Mapping[str, Any]) -> WrittenShard:
         """From the JSON values of `facts`."""
         return cls(int(facts["size_bytes"]), str(facts["sha256"]), tuple(map(SampleRecord.of, facts["samples"])))
 
 
-def write_shard(sink: Writable, samples: Iterable[Sample]) -> Shard:
+def write_shard(sink: SupportsWrite[Buffer], samples: Iterable[Resampled]) -> WrittenShard:
     """Write one shard from front to back; memory does not grow with the number of samples.
 
     Raises BadInput on a key that is used twice or cannot name a WebDataset sample.
@@ -129,13 +123,13 @@ def write_shard(sink: Writable, samples: Iterable[Sample]) -> Shard:
             members = {extension: tar.add(f"{sample.key}.{extension}", contents[extension]) for extension in EXTENSIONS}
             records.append(SampleRecord(sample.key, sample.array.shape, "float16", sample.sha256, members))
         tar.put(bytes(-(-(tar.size + len(END)) // RECORD) * RECORD - tar.size))
-    return Shard(tar.size, tar.digest.hexdigest(), tuple(records))
+    return WrittenShard(tar.size, tar.digest.hexdigest(), tuple(records))
 
 
 class _Archive:
     """A ustar archive; its SHA-256 is computed in a second thread while the bytes go to the sink."""
 
-    def __init__(self, sink: Writable, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, sink: SupportsWrite[Buffer], pool: ThreadPoolExecutor) -> None:
         self._sink, self._pool = sink, pool
         self.size, self.digest = 0, hashlib.sha256()
 

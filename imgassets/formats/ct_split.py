@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imgassets.errors import BadInput, MissingUpstream, StoreError
-from imgassets.formats.ct_shard import SampleRecord, Shard
+from imgassets.formats.ct_shard import SampleRecord, WrittenShard
 
 MANIFEST = "manifest.json"
 NAME = re.compile(r"shard-\d{6}\.tar")
@@ -35,7 +35,7 @@ def shard_name(index: int) -> str:
 
 def split_manifest(
     split: str,
-    shards: Sequence[Shard],
+    shards: Sequence[WrittenShard],
     *,
     skipped: Sequence[Mapping[str, Any]],
     noted: Sequence[Mapping[str, Any]],
@@ -102,7 +102,7 @@ class CtSplit(Sequence[Scan]):
             raise StoreError(f"{self.folder / MANIFEST} is damaged ({error}): materialize it again.") from error
         try:
             entries = self.manifest["shards"]
-            self.shards = [Shard.of(entry) for entry in entries]
+            self.shards = [WrittenShard.of(entry) for entry in entries]
             self._paths = [self._checked(entry) for entry in entries]
             total = int(self.manifest["total_samples"])
         except (KeyError, TypeError, ValueError, BadInput) as error:

@@ -17,6 +17,7 @@ from imgassets.images import jpeg
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from _typeshed import SupportsWrite
 
 RECORD_COLUMNS = ["name", "synset", "label", "height", "width", "size", "problem"]
 """What `record_bytes` reads of an index."""
@@ -86,7 +87,7 @@ def _record_bytes(rows: pa.Table) -> NDArray[np.int64]:
     return sizes
 
 
-def write(sink: tfrecord.Sink, images: Iterable[SourceImage]) -> ShardFacts:
+def write(sink: SupportsWrite[bytes], images: Iterable[SourceImage]) -> ShardFacts:
     """Write one shard. Gray and RGB JPEGs keep their bytes; anything else becomes an RGB JPEG of quality 100.
 
     No images make an empty file, as the reference's trailing shards of a small release are.

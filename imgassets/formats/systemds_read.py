@@ -21,7 +21,7 @@ CHUNK = 8 << 20
 
 
 @dataclass(frozen=True)
-class Sample:
+class CsvFolder:
     """A CSV sample on disk; `open_sample` makes it."""
 
     folder: Path
@@ -72,7 +72,7 @@ class Sample:
                 yield columns
 
 
-def open_sample(folder: Path) -> Sample:
+def open_sample(folder: Path) -> CsvFolder:
     """The sample in `folder`, a partition's.
 
     Raises MissingUpstream if there is none, StoreError if its sidecar is damaged or names files it may not.
@@ -90,7 +90,7 @@ def open_sample(folder: Path) -> Sample:
         sound = False
     if not sound:
         raise StoreError(f"{sidecar} is not the sidecar of a CSV sample: materialize it again")
-    return Sample(folder, facts)
+    return CsvFolder(folder, facts)
 
 
 def parse_rows(text: bytes | memoryview, width: int) -> NDArray[np.uint8]:

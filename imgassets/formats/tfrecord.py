@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import google_crc32c
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from imgassets.errors import StoreError
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from _typeshed import SupportsWrite
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
@@ -30,20 +30,12 @@ OVERHEAD = HEAD + _CRC.size
 """Bytes of a record beside its data."""
 
 
-class Sink(Protocol):
-    """Where a writer puts its bytes."""
-
-    def write(self, data: Buffer, /) -> int:
-        """Append a buffer."""
-        ...
-
-
 def masked(crc: int) -> int:
     """A CRC32C as TFRecord files store it."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def write(sink: Sink, records: Iterable[Sequence[bytes]]) -> tuple[int, int]:
+def write(sink: SupportsWrite[bytes], records: Iterable[Sequence[bytes]]) -> tuple[int, int]:
     """Append records, each given in parts that are joined in the file and never in memory.
 
     Returns:

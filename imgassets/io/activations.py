@@ -17,7 +17,7 @@ from imgassets.formats.activation_npz import MOMENTS, ActivationReader, write_ba
 from imgassets.formats.features import FEATURES, FeatureWriter
 from imgassets.formats.png_tar import PngTar, encode_png, png_name, read_pngs
 from imgassets.io.base import ArtifactIOManager, Metadata
-from imgassets.models.extract import Outputs, Samples
+from imgassets.models.extract import Batch, Outputs
 from imgassets.models.statistics import Accumulator, Moments
 
 SHOWN = 24
@@ -159,7 +159,7 @@ class _Pictures:
             tar.close()
 
 
-def _describe(samples: Samples, i: int, shared: Mapping[str, Any]) -> dict[str, Any]:
+def _describe(samples: Batch, i: int, shared: Mapping[str, Any]) -> dict[str, Any]:
     """What the JSON of a batch says of one sample, in the words of the DMD2 visualizer."""
     class_id = int(samples.class_ids[i])
     synset, name = imagenet_classes().described(class_id)

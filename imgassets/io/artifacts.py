@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from imgassets.commit import Location, Manifest, Recipe, Store
+from imgassets.commit import Location, Manifest, Recipe, Vault
 from imgassets.commit.manifest import unsaid
 from imgassets.errors import MissingUpstream
 from imgassets.io.excerpts import Excerpt, excerpt
@@ -85,7 +85,7 @@ class Artifact:
     asset: str
     partition: str
     location: Location
-    store: Store
+    vault: Vault
     opener: Callable[[Location], Any]
 
     @cached_property
@@ -96,7 +96,7 @@ class Artifact:
             MissingUpstream, StoreError: there is none, or files are missing or of the wrong size.
         """
         try:
-            return self.store.manifest(self.location)
+            return self.vault.manifest(self.location)
         except MissingUpstream:
             raise MissingUpstream(
                 f"{self.asset} has no partition {self.partition} yet ({self.location.path} does not exist): "

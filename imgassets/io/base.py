@@ -63,7 +63,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         return {}
 
     def parts(self, asset_key: dg.AssetKey, partition: str) -> tuple[str, ...]:
-        """Path of a partition below the store's root."""
+        """Path of a partition below the vault's root."""
         return (*asset_key.path, partition)
 
     def artifact(self, asset_key: dg.AssetKey, partition: str) -> Artifact:
@@ -72,7 +72,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             asset_key.to_user_string(),
             partition,
             self._location(asset_key, partition),
-            self.storage.artifacts,
+            self.storage.vault,
             self.open,
         )
 
@@ -122,8 +122,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             written = self.write(build.content(), stage)
             return replace(written, facts={**written.facts, "settings": dict(build.config)})
 
-        store = self.storage.artifacts
-        commit = patiently(lambda: store.commit(location, recipe, write, force=builds.force), context.log.info)
+        vault = self.storage.vault
+        commit = patiently(lambda: vault.commit(location, recipe, write, force=builds.force), context.log.info)
         seconds = time.monotonic() - started
         if commit.fresh:
             context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)
@@ -133,7 +133,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         return shown | {name: value for name, value in _metadata(commit, seconds).items() if name not in shown}
 
     def _location(self, asset_key: dg.AssetKey, partition: str) -> Location:
-        return self.storage.artifacts.location(*self.parts(asset_key, partition), folder=self.folder)
+        return self.storage.vault.location(*self.parts(asset_key, partition), folder=self.folder)
 
 
 def _ordered(context: dg.OutputContext | dg.InputContext) -> list[str]:

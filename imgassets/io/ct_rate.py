@@ -14,7 +14,7 @@ from imgassets import ct_views
 from imgassets.commit import Location, Manifest, Stage, Written
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats import ct_split
-from imgassets.formats.ct_shard import FORMAT, Sample, Shard, write_shard
+from imgassets.formats.ct_shard import FORMAT, Resampled, WrittenShard, write_shard
 from imgassets.io import dagster_private
 from imgassets.io.base import ArtifactIOManager, Metadata
 from imgassets.io.index import IndexIOManager
@@ -33,7 +33,7 @@ class ShardContent(Protocol):
     def nbytes(self) -> int:
         """About how large the shard will be."""
 
-    def samples(self, work: Path) -> Iterator[Sample]:
+    def samples(self, work: Path) -> Iterator[Resampled]:
         """Samples in order; downloads pass through the folder `work`, which is removed again."""
 
 
@@ -56,7 +56,7 @@ class CtShardIOManager(ArtifactIOManager):
         """Write a `ShardContent`."""
         stage.need(content.nbytes)
         name = f"{stage.recipe.artifact}-{stage.recipe.partition}".replace("/", "-")
-        work = self.storage.artifacts.state / "downloads" / name
+        work = self.storage.vault.state / "downloads" / name
         with stage.create(stage.location.path.name) as sink:
             shard = write_shard(sink, content.samples(work))
             if not shard.samples:
@@ -68,13 +68,13 @@ class CtShardIOManager(ArtifactIOManager):
         order = sorted(content.noted, key=lambda note: note["key"])
         return Written({**shard.facts(), "noted": order}, content.skipped)
 
-    def open(self, location: Location) -> Shard:
+    def open(self, location: Location) -> WrittenShard:
         """What the shard holds, and where."""
-        return Shard.of(self.storage.artifacts.manifest(location).facts)
+        return WrittenShard.of(self.storage.vault.manifest(location).facts)
 
     def describe(self, location: Location, manifest: Manifest) -> Metadata:
         """Slices of some volumes and the distribution of their HU; the samples' offsets stay in the manifest."""
-        shard = Shard.of(manifest.facts)
+        shard = WrittenShard.of(manifest.facts)
         metadata: Metadata = {"samples": len(shard.samples), "noted": len(manifest.facts["noted"])}
         shown = [shard.samples[i] for i in ct_views.spread(len(shard.samples), SHOWN)]
         if shown:

@@ -11,9 +11,9 @@ from imgassets.errors import StoreError
 from imgassets.formats import tfrecord
 from imgassets.formats.activation_npz import ActivationReader
 from imgassets.formats.arrays import IMAGES, Arrays
-from imgassets.formats.ct_shard import Shard
+from imgassets.formats.ct_shard import WrittenShard
 from imgassets.formats.index import TABLE, IndexReader
-from imgassets.formats.systemds_read import Sample
+from imgassets.formats.systemds_read import CsvFolder
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.ustar import scan
 from imgassets.io.artifacts import Artifact, Artifacts
@@ -62,7 +62,7 @@ def array_rows(artifact: Artifact, series: str, first: int) -> Rows:
 
 def csv_rows(artifact: Artifact, series: str) -> Rows:
     """A CSV sample, whose sidecar lists its rows; a row's place is found by counting lines."""
-    sample: Sample = artifact.open()
+    sample: CsvFolder = artifact.open()
 
     def place(row: int) -> Place:
         with sample.data.open("rb") as file:
@@ -120,7 +120,7 @@ def volume_rows(artifact: Artifact, dataset: str) -> Rows:
 
 def ct_rows(artifact: Artifact, dataset: str, index: Artifacts) -> Rows:
     """A CT shard, whose samples are found in the index by key; a row's bytes are its volume."""
-    shard: Shard = artifact.open()
+    shard: WrittenShard = artifact.open()
     path, split = artifact.location.path, split_and_number(artifact.partition)[0]
 
     def numbers() -> Any:

@@ -14,7 +14,7 @@ from imgassets.commit import Location, Manifest, Stage, Written
 from imgassets.formats.arrays import ImageRows
 from imgassets.formats.systemds_binary import write_sample_blocks
 from imgassets.formats.systemds_csv import write_sample
-from imgassets.formats.systemds_read import Sample, open_sample
+from imgassets.formats.systemds_read import CsvFolder, open_sample
 from imgassets.io.base import ArtifactIOManager, Metadata
 
 SHOWN = 72
@@ -53,8 +53,8 @@ class SystemDSIOManager(ArtifactIOManager):
                 )
         return Written({**asdict(facts), "short_by": facts.short_by, "all_rows": facts.all_rows})
 
-    def open(self, location: Location) -> Sample:
-        """A `Sample` reader."""
+    def open(self, location: Location) -> CsvFolder:
+        """A `CsvFolder` reader."""
         return open_sample(location.path)
 
     def describe(self, location: Location, manifest: Manifest) -> Metadata:

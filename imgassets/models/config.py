@@ -23,7 +23,7 @@ _FIXED: Mapping[str, object] = {"model_type": "DhariwalUNet", "augment_dim": 0}
 
 
 @dataclass(frozen=True)
-class Entry:
+class BlockSpec:
     """One entry of the encoder or decoder, named as in the state dict (`64x64_block0`)."""
 
     name: str
@@ -81,43 +81,43 @@ class NetworkConfig:
         return self.model_channels * self.channel_mult_emb
 
     @cached_property
-    def encoder(self) -> tuple[Entry, ...]:
+    def encoder(self) -> tuple[BlockSpec, ...]:
         """The encoder's entries in order; the output of each is kept for the decoder."""
         size, width = self.img_resolution, self.model_channels * self.channel_mult[0]
-        entries = [Entry(f"{size}x{size}_conv", self.img_channels, width, size, conv=True)]
+        entries = [BlockSpec(f"{size}x{size}_conv", self.img_channels, width, size, conv=True)]
         for level, mult in enumerate(self.channel_mult):
             if level:
                 size //= 2
-                entries.append(Entry(f"{size}x{size}_down", width, width, size, "down"))
+                entries.append(BlockSpec(f"{size}x{size}_down", width, width, size, "down"))
             for i in range(self.num_blocks):
                 cin, width = width, self.model_channels * mult
-                entries.append(Entry(f"{size}x{size}_block{i}", cin, width, size, heads=self._heads(width, size)))
+                entries.append(BlockSpec(f"{size}x{size}_block{i}", cin, width, size, heads=self._heads(width, size)))
         return tuple(entries)
 
     @cached_property
-    def decoder(self) -> tuple[Entry, ...]:
+    def decoder(self) -> tuple[BlockSpec, ...]:
         """The decoder's entries in order, from the smallest resolution up."""
         size, width = self.encoder[-1].resolution, self.encoder[-1].cout
         kept = [entry.cout for entry in self.encoder]
         entries = [
-            Entry(f"{size}x{size}_in0", width, width, size, heads=max(1, width // 64)),
-            Entry(f"{size}x{size}_in1", width, width, size),
+            BlockSpec(f"{size}x{size}_in0", width, width, size, heads=max(1, width // 64)),
+            BlockSpec(f"{size}x{size}_in1", width, width, size),
         ]
         for level, mult in reversed(list(enumerate(self.channel_mult))):
             if level < len(self.channel_mult) - 1:
                 size *= 2
-                entries.append(Entry(f"{size}x{size}_up", width, width, size, "up"))
+                entries.append(BlockSpec(f"{size}x{size}_up", width, width, size, "up"))
             for i in range(self.num_blocks + 1):
                 cin, width = width + kept.pop(), self.model_channels * mult
                 heads = self._heads(width, size)
-                entries.append(Entry(f"{size}x{size}_block{i}", cin, width, size, heads=heads, pops=True))
+                entries.append(BlockSpec(f"{size}x{size}_block{i}", cin, width, size, heads=heads, pops=True))
         return tuple(entries)
 
     def _heads(self, width: int, size: int) -> int:
         return max(1, width // 64) if size in self.attn_resolutions else 0
 
     @cached_property
-    def layers(self) -> dict[str, Entry]:
+    def layers(self) -> dict[str, BlockSpec]:
         """Layer name -> entry whose output it is, in the order of computation.
 
         `encoder_block_0` …, `encoder_bottleneck` (the encoder's last), `midblock` (the decoder's first),

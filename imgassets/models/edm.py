@@ -12,7 +12,7 @@ import torch  # noqa: TID253 - the network is torch code; nothing imports this m
 import torch.nn.functional as F  # noqa: N812, TID253
 from torch import Tensor, nn  # noqa: TID253
 
-from imgassets.models.config import Entry, NetworkConfig, Resample, norm_groups
+from imgassets.models.config import BlockSpec, NetworkConfig, Resample, norm_groups
 
 
 def resample(x: Tensor, how: Resample) -> Tensor:
@@ -48,7 +48,7 @@ class ResampledConv(nn.Conv2d):
 class Block(nn.Module):
     """Residual block: two 3x3 convolutions modulated by the embedding, then self-attention where it has heads."""
 
-    def __init__(self, entry: Entry, emb_channels: int) -> None:
+    def __init__(self, entry: BlockSpec, emb_channels: int) -> None:
         super().__init__()
         cin, cout, self.heads, self.how = entry.cin, entry.cout, entry.heads, entry.resample
         resamples = self.how != "same"
@@ -101,7 +101,7 @@ class UNet(nn.Module):
         self.out_norm = GroupNorm(config.decoder[-1].cout)
         self.out_conv = nn.Conv2d(config.decoder[-1].cout, config.img_channels, 3, padding=1)
 
-    def _entry(self, entry: Entry) -> nn.Module:
+    def _entry(self, entry: BlockSpec) -> nn.Module:
         if entry.conv:
             return nn.Conv2d(entry.cin, entry.cout, 3, padding=1)
         return Block(entry, self.config.emb_channels)

@@ -29,7 +29,7 @@ FLOAT16_MAX = 65504.0
 
 
 @dataclass(frozen=True)
-class Samples:
+class Batch:
     """A batch to run: B samples, each known by its global index and a name for messages and provenance."""
 
     index: NDArray[np.int64]
@@ -48,7 +48,7 @@ class Samples:
 class Outputs:
     """What came of a batch, by layer in the order of computation, on the host."""
 
-    samples: Samples
+    samples: Batch
     activations: dict[str, NDArray[Any]]
     """(B, C*H*W) in C order, or (B, C) where only the pooled ones are kept; float32 or float16."""
     pooled: dict[str, NDArray[np.float32]]
@@ -65,7 +65,7 @@ class Outputs:
 class _Pending:
     """A batch whose results are still on their way from the device."""
 
-    samples: Samples
+    samples: Batch
     parts: list[dict[str, dict[str, Tensor]]]
     arrived: torch.cuda.Event | None
 
@@ -99,7 +99,7 @@ class Extractor:
         self.most = max(1, min(most or settings.batch_size, settings.batch_size))
         """Samples computed at once: halved when memory runs out. What is written together stays together."""
 
-    def __call__(self, batches: Iterable[Samples]) -> Iterator[Outputs]:
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[Outputs]:
         """Results in the order of the batches.
 
         Raises:
@@ -109,7 +109,7 @@ class Extractor:
         """
         return ahead(self._compute(ahead(batches)))
 
-    def _compute(self, batches: Generator[Samples]) -> Generator[Outputs]:
+    def _compute(self, batches: Generator[Batch]) -> Generator[Outputs]:
         pending: _Pending | None = None
         try:
             for samples in batches:
@@ -122,7 +122,7 @@ class Extractor:
         finally:
             batches.close()
 
-    def _launch(self, samples: Samples) -> _Pending:
+    def _launch(self, samples: Batch) -> _Pending:
         """Start a batch on the device, in as many parts as memory demands."""
         import torch
 
@@ -152,7 +152,7 @@ class Extractor:
             arrived.record()
         return _Pending(samples, parts, arrived)
 
-    def _forward(self, samples: Samples, rows: slice) -> dict[str, dict[str, Tensor]]:
+    def _forward(self, samples: Batch, rows: slice) -> dict[str, dict[str, Tensor]]:
         """One pass of the network over some rows of a batch, and what is kept of it, on its way to the host."""
         import torch
 
@@ -181,7 +181,7 @@ class Extractor:
             kept["output"] = {"image": self._to_host(pixels), "finite": self._to_host(finite)}
         return kept
 
-    def _input(self, samples: Samples, rows: slice, sigma: Tensor) -> Tensor:
+    def _input(self, samples: Batch, rows: slice, sigma: Tensor) -> Tensor:
         import torch
 
         size = self.network.config.img_resolution
@@ -211,7 +211,7 @@ class Extractor:
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         return host.copy_(tensor, non_blocking=True)
 
-    def _check(self, samples: Samples) -> None:
+    def _check(self, samples: Batch) -> None:
         config = self.network.config
         shape = (len(samples), config.img_channels, config.img_resolution, config.img_resolution)
         if self.source != "noise" and (samples.images is None or samples.images.shape != shape):

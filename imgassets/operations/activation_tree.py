@@ -76,11 +76,11 @@ def _pictures(artifact: Artifact, model: str) -> dict[str, tuple[str, dict[str, 
     """By field of a sample: the folder of its images, and the images by member name."""
     if model == "imagenet":
         return {"image_path": (model, _images(artifact.location.path, IMAGES))}
-    location = artifact.store.location(
+    location = artifact.vault.location(
         *artifact.asset.split("/")[:-1], "reconstructions", artifact.partition, folder=True
     )
     try:
-        artifact.store.manifest(location)
+        artifact.vault.manifest(location)
     except MissingUpstream:
         return {}
     return {

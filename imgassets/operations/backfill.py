@@ -141,7 +141,7 @@ def _proven(prospect: Prospect) -> bool:
     if prospect.verdict is not Verdict.KEEP or prospect.recipe is None:
         return False
     artifact = prospect.asset.artifact(prospect.partition)
-    return artifact.store.proven(artifact.location, prospect.recipe) is not None
+    return artifact.vault.proven(artifact.location, prospect.recipe) is not None
 
 
 def _collect(
@@ -166,7 +166,7 @@ def _collect_checks(outcome: Outcome, asset: Asset, run: Sequence[str], result: 
     checks = checks_of(asset.key)
     for evaluation in dagster_private.evaluations(result):
         if evaluation.partition is None and is_partitioned(checks[evaluation.asset_check_key]):
-            continue  # the verdict on a whole run, after those on its partitions
+            continue  # the finding on a whole run, after those on its partitions
         name = f"{evaluation.check_name} of {evaluation.partition or ALL}"
         outcome.failed_checks.pop(name, None)
         if not evaluation.passed:

@@ -1,4 +1,4 @@
-"""The checks of an asset, and which of them never came to a verdict: their run was killed, or failed, before it."""
+"""The checks of an asset, and which of them never came to a finding: their run was killed, or failed, before it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

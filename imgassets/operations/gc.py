@@ -1,4 +1,4 @@
-"""What lies in the store and serves nobody: stages of writers that died, and artifacts that no dataset declares.
+"""What lies in the vault and serves nobody: stages of writers that died, and artifacts that no dataset declares.
 
 Only what records prove to be of our own datasets is ever removed.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from imgassets.commit import Location, Manifest, Store, load, lock, owners, removal
+from imgassets.commit import Location, Manifest, Vault, load, lock, owners, removal
 from imgassets.commit.stage import MANIFEST
 from imgassets.errors import ImgassetsError
 from imgassets.planning.graph import Graph
@@ -39,7 +39,7 @@ class Garbage:
 
     @property
     def name(self) -> str:
-        """Its path below the store's root."""
+        """Its path below the vault's root."""
         return self.path.relative_to(self.location.root).as_posix()
 
 
@@ -57,24 +57,24 @@ def reachable(roots: Iterable[str], inputs: Mapping[str, Collection[str]]) -> se
 def garbage(graph: Graph, instance: dg.DagsterInstance) -> list[Garbage]:
     """Everything that serves nobody here. What any declared partition is made from stays, declared itself or not."""
     storage: Storage = graph.resources["storage"]
-    store = storage.artifacts
+    vault = storage.vault
     declared = {
         f"{asset.name}/{key}": asset.artifact(key).location
         for asset in graph.assets.values()
         for key in asset.keys(instance)
     }
-    found = dict(_artifacts(store))
+    found = dict(_artifacts(vault))
     names = {location: f"{m.recipe.artifact}/{m.recipe.partition}" for location, m in found.items()}
     inputs = {names[location]: manifest.recipe.inputs for location, manifest in found.items()}
     kept = reachable(declared, inputs)
     homes = {location.path for location in declared.values()}
     why = "no dataset declares {}"
     orphans = [
-        Garbage(location, False, manifest.total_bytes, why.format(names[location]), store.owns(location))
+        Garbage(location, False, manifest.total_bytes, why.format(names[location]), vault.owns(location))
         for location, manifest in found.items()
         if location.path not in homes and names[location] not in kept
     ]
-    return sorted([*_stages(store), *orphans], key=lambda item: item.path)
+    return sorted([*_stages(vault), *orphans], key=lambda item: item.path)
 
 
 def remove(items: Iterable[Garbage]) -> Iterator[Garbage]:
@@ -87,8 +87,8 @@ def remove(items: Iterable[Garbage]) -> Iterator[Garbage]:
                 yield item
 
 
-def _artifacts(store: Store) -> Iterator[tuple[Location, Manifest]]:
-    for folder, folders, names in os.walk(store.root):
+def _artifacts(vault: Vault) -> Iterator[tuple[Location, Manifest]]:
+    for folder, folders, names in os.walk(vault.root):
         here = Path(folder)
         hidden = [name for name in folders if name.startswith(".") and name != ".imgassets"]
         folders[:] = [name for name in folders if name not in hidden]
@@ -96,21 +96,21 @@ def _artifacts(store: Store) -> Iterator[tuple[Location, Manifest]]:
             if here.name == ".imgassets":
                 for name in names:
                     if name.endswith(".json"):
-                        location = Location(store.root, here.parent / name.removesuffix(".json"), folder=False)
+                        location = Location(vault.root, here.parent / name.removesuffix(".json"), folder=False)
                         yield location, load(here / name)
             elif MANIFEST in names:
                 folders.clear()
-                yield Location(store.root, here, folder=True), load(here / MANIFEST)
+                yield Location(vault.root, here, folder=True), load(here / MANIFEST)
 
 
-def _stages(store: Store) -> Iterator[Garbage]:
-    for folder, folders, _ in os.walk(store.root):
+def _stages(vault: Vault) -> Iterator[Garbage]:
+    for folder, folders, _ in os.walk(vault.root):
         for name in folders:
             if name.startswith(".") and name.endswith(".stage"):
                 path = Path(folder, name)
-                location = Location(store.root, path.with_name(name[1:].removesuffix(".stage")), folder=True)
+                location = Location(vault.root, path.with_name(name[1:].removesuffix(".stage")), folder=True)
                 if not lock.held(location):
                     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                    ours = store.owns(location) and removal.is_stage(path)
+                    ours = vault.owns(location) and removal.is_stage(path)
                     yield Garbage(location, True, size, "left by a writer that died; a rerun would take it up", ours)
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -35,7 +35,7 @@ def reports(path: Path, resolution: int) -> Iterator[dict[str, Any]]:
         raise BadInput(f"No NPZ files found in {path}: expected train_data_batch_1.npz, … and val_data.npz.")
     if files[0].suffix != ".npz":
         known = ", ".join([".npz", *_READERS])
-        raise BadInput(f"{path} is neither an artifact of the store nor a file of a known kind ({known}).")
+        raise BadInput(f"{path} is neither an artifact of the vault nor a file of a known kind ({known}).")
     for file in files:
         yield _guarded(file, lambda file: open_batch(file, resolution=resolution).inspect().report())
 

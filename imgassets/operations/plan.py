@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def peak_disk(self) -> int:
-        """Most bytes the store grows by at any moment: an old version stays until the new one is whole."""
+        """Most bytes the vault grows by at any moment: an old version stays until the new one is whole."""
         used = peak = 0
         for step in self.steps:
             if step.verdict == Verdict.BUILD.value:

@@ -72,4 +72,4 @@ def _raw_changed(graph: Graph, name: str, checksum: str) -> bool:
     """Whether a raw file is another one by now; what is no file of the raw folder, such as a commit, stays as it is."""
     storage: Storage = graph.resources["storage"]
     path = storage.raw_root / name
-    return path.is_file() and storage.artifacts.checksums.of(path) != checksum
+    return path.is_file() and storage.vault.checksums.of(path) != checksum

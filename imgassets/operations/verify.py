@@ -19,7 +19,7 @@ from imgassets.resources import Storage
 
 
 @dataclass(frozen=True)
-class Finding:
+class Fault:
     """Something that is wrong with one partition, or with all of them together."""
 
     asset: str
@@ -35,7 +35,7 @@ class Verified:
 
     partitions: int
     bytes: int
-    findings: Sequence[Finding]
+    findings: Sequence[Fault]
 
 
 def verify(
@@ -49,24 +49,24 @@ def verify(
 
     A partition that was made and is gone is a finding too. What is found stays noted for `repair`.
     """
-    findings: list[Finding] = []
+    findings: list[Fault] = []
     partitions = nbytes = 0
     for asset, keys in wanted:
         recorded, before = dagster_private.recorded(instance, asset.key), partitions
         for key in keys:
             artifact = asset.artifact(key)
             try:
-                manifest = artifact.store.verify(artifact.location)
+                manifest = artifact.vault.verify(artifact.location)
                 partitions, nbytes = partitions + 1, nbytes + manifest.total_bytes
                 if checks:
                     findings += _failed_checks(asset, key, instance)
             except MissingUpstream:
                 if key in recorded:
                     partitions += 1
-                    findings.append(Finding(asset.name, key, "bytes", f"{artifact.location.path} is gone"))
+                    findings.append(Fault(asset.name, key, "bytes", f"{artifact.location.path} is gone"))
             except ImgassetsError as error:
                 partitions += 1
-                findings.append(Finding(asset.name, key, "bytes", str(error)))
+                findings.append(Fault(asset.name, key, "bytes", str(error)))
             observe(f"{asset.name}/{key}")
         if checks and partitions > before:
             findings += _failed_checks(asset, ALL, instance)
@@ -74,10 +74,10 @@ def verify(
     return Verified(partitions, nbytes, findings)
 
 
-def noted() -> list[Finding]:
+def noted() -> list[Fault]:
     """What was found and not mended yet."""
     try:
-        return [Finding(**entry) for entry in json.loads(_notes().read_text(encoding="utf-8"))]
+        return [Fault(**entry) for entry in json.loads(_notes().read_text(encoding="utf-8"))]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError) as error:
@@ -105,7 +105,7 @@ def repair(assets: Sequence[Asset], instance: dg.DagsterInstance) -> Iterator[Ou
 def _whole(asset: Asset, key: str) -> bool:
     artifact = asset.artifact(key)
     try:
-        artifact.store.verify(artifact.location)
+        artifact.vault.verify(artifact.location)
     except ImgassetsError:
         return False
     return True
@@ -121,7 +121,7 @@ def _settings(asset: Asset, key: str) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if accepts(asset, {name: value})}
 
 
-def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iterator[Finding]:
+def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iterator[Fault]:
     """What the checks of a partition find; with `ALL`, those of the whole asset."""
     for check, definition in checks_of(asset.key).items():
         partitioned = is_partitioned(definition)
@@ -134,19 +134,19 @@ def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iter
         try:
             results = dagster_private.body(definition)(**inputs)
         except ImgassetsError as error:
-            yield Finding(asset.name, key, check.name, str(error))
+            yield Fault(asset.name, key, check.name, str(error))
             continue
         for result in [results] if isinstance(results, dg.AssetCheckResult) else results:
             if not result.passed and result.severity is dg.AssetCheckSeverity.ERROR:
-                yield Finding(asset.name, key, check.name, result.description or "failed")
+                yield Fault(asset.name, key, check.name, result.description or "failed")
 
 
 def _notes() -> Path:
     storage: Storage = graph().resources["storage"]
-    return storage.artifacts.state / "findings.json"
+    return storage.vault.state / "findings.json"
 
 
-def _note(findings: Sequence[Finding], looked_at: set[tuple[str, str]]) -> None:
+def _note(findings: Sequence[Fault], looked_at: set[tuple[str, str]]) -> None:
     """Replace what was noted of the partitions that were looked at."""
     kept = [finding for finding in noted() if (finding.asset, finding.partition) not in looked_at]
     path = _notes()

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from imgassets.commit import FileRecord, Manifest, Recipe
-from imgassets.commit.peek import PeekStore, is_unread, unread
+from imgassets.commit.peek import PeekVault, is_unread, unread
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError, Unforeseen
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate
 from imgassets.planning.graph import Asset, Graph
@@ -61,16 +61,16 @@ class Prospect:
             return None
 
 
-def _peeking(storage: Storage) -> tuple[Storage, PeekStore]:
+def _peeking(storage: Storage) -> tuple[Storage, PeekVault]:
     """The storage as plans see it."""
-    store = PeekStore(storage.artifacts.root, storage.artifacts.state)
+    peeked = PeekVault(storage.vault.root, storage.vault.state)
 
     class Peeking(Storage):
         @property
-        def artifacts(self) -> PeekStore:
-            return store
+        def vault(self) -> PeekVault:
+            return peeked
 
-    return Peeking(raw=storage.raw, store=storage.store, state=storage.state), store
+    return Peeking(raw=storage.raw, store=storage.store, state=storage.state), peeked
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Prospects:
         self._builds: dict[dg.AssetKey, Any] = {}
         self._artifacts: dict[tuple[dg.AssetKey, str], Artifact] = {}
         self._counted: set[str] = set()
-        self._storage, self._store = _peeking(graph.resources["storage"])
+        self._storage, self._vault = _peeking(graph.resources["storage"])
         self._resources = {**graph.resources, "storage": self._storage}
 
     def of(self, asset: Asset, partition: str) -> Prospect:
@@ -145,7 +145,7 @@ class Prospects:
             return ""
         files = {path.relative_to(self._storage.raw_root).as_posix(): path for path in self.raw_files(prospect)}
         inputs = {
-            name: self._store.checksums.stand_in(files[name]) if name in files else checksum
+            name: self._vault.checksums.stand_in(files[name]) if name in files else checksum
             for name, checksum in prospect.recipe.inputs.items()
         }
         return replace(prospect.recipe, inputs=inputs).fingerprint
@@ -163,7 +163,7 @@ class Prospects:
 
     def unproven_bytes(self, prospect: Prospect) -> int:
         """Size of the files that are there, but have to be read to prove that they are unchanged."""
-        location, checksums = prospect.asset.artifact(prospect.partition).location, self._store.checksums
+        location, checksums = prospect.asset.artifact(prospect.partition).location, self._vault.checksums
         records = prospect.manifest.files if prospect.manifest else ()
         return sum(record.bytes for record in records if checksums.known(location.file(record.name)) is None)
 
@@ -202,12 +202,12 @@ class Prospects:
         """The version that is there, and what is wrong with it."""
         try:
             artifact = asset.artifact(partition)
-            manifest = artifact.store.manifest(artifact.location)
+            manifest = artifact.vault.manifest(artifact.location)
         except MissingUpstream:
             return None, ""
         except (StoreError, OSError) as error:
             return None, f"damaged: {error}"
-        checksums = self._store.checksums
+        checksums = self._vault.checksums
         for record in manifest.files:
             known = checksums.known(artifact.location.file(record.name))
             if known not in (None, record.xxh3_128):
@@ -276,5 +276,5 @@ def _expected(artifact: Artifact, prospect: Prospect) -> Artifact:
     facts = _Facts() if estimate.rows is None else _Facts(rows=estimate.rows)
     manifest = Manifest(prospect.recipe, (record,), facts)
     return _Expected(
-        artifact.asset, artifact.partition, artifact.location, artifact.store, artifact.opener, expected=manifest
+        artifact.asset, artifact.partition, artifact.location, artifact.vault, artifact.opener, expected=manifest
     )

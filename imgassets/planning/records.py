@@ -1,4 +1,4 @@
-"""What Dagster's records and the store say of partitions together."""
+"""What Dagster's records and the vault say of partitions together."""
 
 from collections.abc import Collection
 
@@ -12,7 +12,7 @@ ENDED_BADLY = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 
 def missing(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
-    """Partitions that are not in the store, or that Dagster has no record of."""
+    """Partitions that are not in the vault, or that Dagster has no record of."""
     recorded = dagster_private.recorded(instance, asset.key)
     return [key for key in asset.keys(instance) if key not in recorded or not _exists(asset, key)]
 

@@ -85,7 +85,7 @@ def read_table(path: Path, name: str, needed: Iterable[str]) -> Table:
 
 
 @dataclass(frozen=True)
-class Volume:
+class VolumeRow:
     """One volume as the repository and its tables have it; `skip` is why it is in no shard, else `shard` is its number.
 
     `spacing` is (x, y, z) in mm; `scale` is RescaleSlope and RescaleIntercept, which voxels of `*_fixed` do not need.
@@ -105,7 +105,7 @@ class Volume:
 class Listing:
     """All volumes of a split in natural order, and what does not fit together, by kind."""
 
-    volumes: tuple[Volume, ...]
+    volumes: tuple[VolumeRow, ...]
     shards: int
     reconciliation: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -157,7 +157,7 @@ def join(
     )
 
 
-def cut(volumes: Iterable[Volume], samples_per_shard: int, reconciliation: Mapping[str, Sequence[str]]) -> Listing:
+def cut(volumes: Iterable[VolumeRow], samples_per_shard: int, reconciliation: Mapping[str, Sequence[str]]) -> Listing:
     """Number the shards of the volumes that can be used, in their order."""
     placed, used = [], 0
     for volume in volumes:
@@ -169,11 +169,11 @@ def cut(volumes: Iterable[Volume], samples_per_shard: int, reconciliation: Mappi
 
 def _join_one(
     key: str, file: RemoteFile | None, tables: tuple[Table, Table, Table], spacing: bool, twice: bool
-) -> Volume:
+) -> VolumeRow:
     metadata, labels, reports = tables
     row = metadata.rows.get(key, {})
     values = [labels.rows.get(key, {}).get(name, "") for name in CLASSES]
-    volume = Volume(key, file, _spacing(row), _scale(row), _labels(values), report_of(reports.rows.get(key, {})))
+    volume = VolumeRow(key, file, _spacing(row), _scale(row), _labels(values), report_of(reports.rows.get(key, {})))
     unlisted = [table.name for table in tables if key not in table.rows]
     contradicted = [table.name for table in tables if key in table.contradicted]
     if file is None:
@@ -209,13 +209,13 @@ def natural_order(keys: Iterable[str]) -> list[str]:
     return sorted(set(keys), key=natural_key)
 
 
-def prevalence(volumes: Iterable[Volume]) -> dict[str, int]:
+def prevalence(volumes: Iterable[VolumeRow]) -> dict[str, int]:
     """How many volumes in shards have each class."""
     used = [volume.labels for volume in volumes if volume.shard is not None]
     return {name: sum(labels[i] for labels in used) for i, name in enumerate(CLASSES)}
 
 
-def skips(volumes: Iterable[Volume]) -> Counter[str]:
+def skips(volumes: Iterable[VolumeRow]) -> Counter[str]:
     """Number of volumes left out, by the first words of the reason."""
     return Counter(re.split(r"[:(]", volume.skip)[0].strip() for volume in volumes if volume.skip)
 

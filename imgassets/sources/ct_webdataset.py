@@ -25,7 +25,7 @@ import numpy as np
 
 from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
-from imgassets.sources.ct_rate import CLASSES, SUFFIXES, Listing, Volume, cut
+from imgassets.sources.ct_rate import CLASSES, SUFFIXES, Listing, VolumeRow, cut
 from imgassets.sources.hub import FULL, RemoteFile, disk_full, mismatch, sha256_of
 
 SMALL = (".txt", ".cls", ".json")
@@ -66,7 +66,7 @@ class Archives:
 
         Raises BadInput when an archive is damaged.
         """
-        volumes: dict[str, Volume] = {}
+        volumes: dict[str, VolumeRow] = {}
         twice: set[str] = set()
         for name, path in self.tars.items():
             for key, members in self._samples(name, path):
@@ -144,11 +144,11 @@ def _hashed(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> tup
     return RemoteFile(path, member.size, digest.hexdigest()), kept.getvalue()
 
 
-def _volume(key: str, members: Mapping[str, tuple[RemoteFile, bytes]], tar: str) -> Volume:
+def _volume(key: str, members: Mapping[str, tuple[RemoteFile, bytes]], tar: str) -> VolumeRow:
     suffix = next((s for s in (*SUFFIXES, BARE) if s in members), None)
     if suffix is None:
         kinds = ", ".join((*SUFFIXES, BARE))
-        return Volume(key, None, None, None, (), "", f"absent: {tar} has nothing of this name that is {kinds}")
+        return VolumeRow(key, None, None, None, (), "", f"absent: {tar} has nothing of this name that is {kinds}")
     file, data = members[suffix]
     said: dict[str, Any] = {}
     try:
@@ -164,10 +164,10 @@ def _volume(key: str, members: Mapping[str, tuple[RemoteFile, bytes]], tar: str)
         report = members[".txt"][1].decode() if ".txt" in members else str(said.get("findings", ""))
         labels = tuple(int(v) for v in said.get("labels", ()) if v in (0, 1))
     except (ValueError, KeyError, TypeError) as error:
-        return Volume(key, file, None, None, (), "", f"what stands beside it in {tar} cannot be read: {error}")
+        return VolumeRow(key, file, None, None, (), "", f"what stands beside it in {tar} cannot be read: {error}")
     if len(labels) != len(CLASSES):
-        return Volume(key, file, None, None, (), report, f"its labels in {tar} are not {len(CLASSES)} of 0 or 1")
-    return Volume(key, file, None, scale, labels, report)
+        return VolumeRow(key, file, None, None, (), report, f"its labels in {tar} are not {len(CLASSES)} of 0 or 1")
+    return VolumeRow(key, file, None, scale, labels, report)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from imgassets.columns import Column, Field, array_field
 from imgassets.errors import BadInput
 from imgassets.images.pixels import MODES, encode, nearest, resize, to_array
 from imgassets.sources.base import BadSamples, Samples, Source
-from imgassets.sources.files import Files, Item
+from imgassets.sources.files import ImageFiles, Item
 
 
 def from_dataset(dataset: Any, *, size: tuple[int, int] | None = None, mode: str = "") -> Source:
@@ -31,11 +31,11 @@ def from_dataset(dataset: Any, *, size: tuple[int, int] | None = None, mode: str
     transforms = [getattr(dataset, name, None) for name in ("transform", "target_transform", "transforms")]
     if samples and all(t is None for t in transforms) and isinstance(samples[0][0], str | Path):
         items = [Item(Path(path).name, Path(path), int(label)) for path, label in samples]
-        return Files(items, getattr(dataset, "class_to_idx", None), mode=mode or "RGB", about={"kind": "dataset"})
-    return Items(dataset, size, mode)
+        return ImageFiles(items, getattr(dataset, "class_to_idx", None), mode=mode or "RGB", about={"kind": "dataset"})
+    return DatasetItems(dataset, size, mode)
 
 
-class Items(Source):
+class DatasetItems(Source):
     """Items of a dataset, asked for one by one; the first one tells what all are."""
 
     def __init__(self, dataset: Any, size: tuple[int, int] | None = None, mode: str = "") -> None:

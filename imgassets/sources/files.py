@@ -72,7 +72,7 @@ class Ranges(Sequence[Item]):
         )
 
 
-class Files(Source):
+class ImageFiles(Source):
     """Images kept byte for byte, each looked at (header and end) before it is accepted.
 
     Notes count what the headers say (`cmyk`, `exif_rotated`, …) and names that belie the content (`mislabelled`).

@@ -10,7 +10,7 @@ from typing import Any
 
 from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
-from imgassets.sources.files import Files, Item, suffix_of
+from imgassets.sources.files import ImageFiles, Item, suffix_of
 
 JPEG, PNM = ("jpg", "jpeg", "jpe"), ("ppm", "pgm", "pbm", "pnm")
 EXTENSIONS = frozenset({*JPEG, *PNM, "png", "bmp", "dib", "gif", "webp", "tif", "tiff"})
@@ -19,7 +19,7 @@ EXTENSIONS = frozenset({*JPEG, *PNM, "png", "bmp", "dib", "gif", "webp", "tif", 
 
 def class_folder(
     root: Path, *, mode: str = "RGB", class_to_idx: Mapping[str, int] | None = None, on_error: str = "fail"
-) -> Files:
+) -> ImageFiles:
     """The images below the class folders of `root`: classes in natural order, then paths in natural order.
 
     A class is a folder directly below `root`; deeper folders belong to it. Its number is its rank, or what
@@ -56,10 +56,10 @@ def class_folder(
         raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}) in its {len(names)} class folders.")
     left_out = {"empty_classes": empty, "without_class": loose}
     about: dict[str, Any] = {"kind": "class_folder", "mode": mode} | {what: of for what, of in left_out.items() if of}
-    return Files(_Listing(root, paths, labels), numbers, mode=mode, about=about)
+    return ImageFiles(_Listing(root, paths, labels), numbers, mode=mode, about=about)
 
 
-def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> Files:
+def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> ImageFiles:
     """Images of `root` in natural order, each with the label image in `labels` of the same path but for the extension.
 
     An image without a label is a sample that cannot be used.
@@ -78,7 +78,7 @@ def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> Files:
     fitting = [found.get(unicodedata.normalize("NFC", path.rpartition(".")[0]), "") for path in paths]
     if not paths:
         raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}).")
-    return Files(_Labelled(root, paths, labels, fitting), mode=mode, about={"kind": "label_folder", "mode": mode})
+    return ImageFiles(_Labelled(root, paths, labels, fitting), mode=mode, about={"kind": "label_folder", "mode": mode})
 
 
 class _Listing(Sequence[Item]):
@@ -112,7 +112,7 @@ class _Labelled(_Listing):
         return Item(path, self._root / path, 0, label_path=self._folder / (label or path), problem=problem)
 
 
-def listing(source: Files) -> Iterator[tuple[str, Path]]:
+def listing(source: ImageFiles) -> Iterator[tuple[str, Path]]:
     """Names and places of every file a source reads, for checksums of inputs."""
     return (pair for item in source.items for pair in _files(item))
 

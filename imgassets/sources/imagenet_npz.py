@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from imgassets.errors import BadInput
 from imgassets.places import Place, slice_of
 from imgassets.sources.inspection import Inspection
-from imgassets.sources.npz import Member, NpzFile, Stream, open_npz, read_at
+from imgassets.sources.npz import NpzFile, NpzMember, Stream, open_npz, read_at
 from imgassets.sources.pixel_statistics import PixelStatistics
 from imgassets.sources.zip_directory import MAX_BYTES, MAX_RATIO
 
@@ -41,7 +41,7 @@ class NpzBatch:
     path: Path
     resolution: int
     rows: int
-    members: Mapping[str, Member]
+    members: Mapping[str, NpzMember]
     """`data`, `labels` and, if the file has one, `mean`."""
     ignored_members: tuple[str, ...]
 
@@ -151,14 +151,14 @@ class NpzBatch:
         return slice_of(self.path, file, member.data_offset + row * self.row_bytes, self.row_bytes, "data.npy")
 
     @contextmanager
-    def _array(self, member: Member, *, verify: bool = True) -> Iterator[Stream]:
+    def _array(self, member: NpzMember, *, verify: bool = True) -> Iterator[Stream]:
         """The member's bytes from the array's first."""
         with self.npz.reading() as fd:
             stream = Stream(self.path, fd, member, verify=verify)
             stream.readinto(memoryview(bytearray(member.header_bytes)))
             yield stream
 
-    def _whole(self, member: Member) -> NDArray[Any]:
+    def _whole(self, member: NpzMember) -> NDArray[Any]:
         array = np.empty(member.shape, member.dtype)
         with self._array(member) as stream:
             stream.readinto(array.view(np.uint8).data)
@@ -216,7 +216,7 @@ def open_batch(
     return NpzBatch(npz, npz.path, resolution, rows, members, ignored)
 
 
-def _check_data(path: Path, data: Member, resolution: int) -> int:
+def _check_data(path: Path, data: NpzMember, resolution: int) -> int:
     width = 3 * resolution**2
     found = f"{path}: data is {data.dtype} {data.shape}"
     if data.dtype != np.uint8:
@@ -235,7 +235,7 @@ def _check_data(path: Path, data: Member, resolution: int) -> int:
     return data.shape[0]
 
 
-def _check_labels(path: Path, labels: Member, rows: int) -> None:
+def _check_labels(path: Path, labels: NpzMember, rows: int) -> None:
     found = f"{path}: labels are {labels.dtype} {labels.shape}"
     if labels.dtype.kind not in "iu":
         raise BadInput(f"{found}; expected integers 1..{CLASSES}")
@@ -245,6 +245,6 @@ def _check_labels(path: Path, labels: Member, rows: int) -> None:
         raise BadInput(f"{path} has {rows:,} rows of data but {labels.shape[0]:,} labels; expected one label a row")
 
 
-def _check_mean(path: Path, mean: Member, width: int) -> None:
+def _check_mean(path: Path, mean: NpzMember, width: int) -> None:
     if mean.dtype.newbyteorder("=") != np.float64 or mean.shape != (width,):
         raise BadInput(f"{path}: mean is {mean.dtype} {mean.shape}; expected float64 ({width},), or no mean at all")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgassets.sources.npz import Member
+from imgassets.sources.npz import NpzMember
 from imgassets.sources.pixel_statistics import Channel
 
 
@@ -28,7 +28,7 @@ class Inspection:
     mean_difference: float | None
     """Largest absolute difference, over pixels, of this batch's mean and the declared one; None where none is declared.
     The declared mean is that of all train batches, so this is small, but not zero."""
-    members: tuple[Member, ...]
+    members: tuple[NpzMember, ...]
     ignored_members: tuple[str, ...]
     pixel_sums: NDArray[np.int64] = field(repr=False, compare=False)
     """int64 (3 × resolution²,): added up over all batches and divided by all rows, the mean of the split."""

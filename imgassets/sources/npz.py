@@ -31,7 +31,7 @@ _MAX_NPY_HEADER = 10_000  # numpy's own default for max_header_size
 
 
 @dataclass(frozen=True)
-class Member(Entry):
+class NpzMember(Entry):
     """One .npy member. `bytes` and `crc` cover the whole of it: `header_bytes` of npy header, then the array."""
 
     header_bytes: int
@@ -61,7 +61,7 @@ class NpzFile:
                 raise BadInput(f"{self.path} changed while it was being read; run again when nothing writes to it")
             yield fd
 
-    def npy(self, name: str) -> Member:
+    def npy(self, name: str) -> NpzMember:
         """The header of member `name` (which must be in `entries`).
 
         Raises BadInput if it is no .npy, holds pickled objects, or declares another size than the member has.
@@ -89,7 +89,7 @@ class NpzFile:
             raise BadInput(
                 f"{where} declares {dtype} {shape}, {declared:,} bytes, but holds {held:,}: damaged or forged"
             )
-        return Member(**vars(entry), header_bytes=file.tell(), dtype=dtype, shape=shape, fortran_order=fortran_order)
+        return NpzMember(**vars(entry), header_bytes=file.tell(), dtype=dtype, shape=shape, fortran_order=fortran_order)
 
 
 def read_at(path: Path, fd: int, offset: int, out: memoryview) -> None:

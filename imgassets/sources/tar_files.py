@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.columns import numbers
-from imgassets.sources.files import Files, Item
+from imgassets.sources.files import ImageFiles, Item
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,6 +56,6 @@ class IndexItems(Sequence[Item]):
         )
 
 
-def tar_files(archive: Path, rows: pa.Table, class_to_idx: Mapping[str, int]) -> Files:
+def tar_files(archive: Path, rows: pa.Table, class_to_idx: Mapping[str, int]) -> ImageFiles:
     """The images of an index's rows, in their order; those with a problem are samples that cannot be used."""
-    return Files(IndexItems(archive, rows), class_to_idx, about={"kind": "tar_index"})
+    return ImageFiles(IndexItems(archive, rows), class_to_idx, about={"kind": "tar_index"})

@@ -10,11 +10,12 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from threading import Semaphore
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from imgassets.errors import BadInput
+from imgassets.images.jpeg import Frame
 from imgassets.sources.nested_tar import Member, Tape
 
 if TYPE_CHECKING:
@@ -25,23 +26,6 @@ MAX_IMAGE = 64 << 20
 SUFFIXES = (".jpeg", ".jpg", ".png")
 BATCH, BATCH_BYTES = 32, 4 << 20
 """Images are decoded in batches of this many or this many bytes, so that handing them to a thread costs little."""
-
-
-class Frame(Protocol):
-    """What an inspection tells of a sound image."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def colour(self) -> str: ...
-    @property
-    def format(self) -> str: ...
-    @property
-    def inverted(self) -> bool: ...
-    @property
-    def warning(self) -> str | None: ...
 
 
 SHARD_COLUMNS = [
@@ -57,7 +41,7 @@ Image = tuple[Member, bytes | None]
 
 
 @dataclass
-class Scan:
+class Scanned:
     """What one pass over an archive found."""
 
     table: pa.Table
@@ -101,7 +85,7 @@ def scan(
     *,
     workers: int,
     passed: Callable[[int], object] = lambda nbytes: None,
-) -> Scan:
+) -> Scanned:
     """Read every member once, decode it, and sort what was found by group and name.
 
     Args:
@@ -131,10 +115,12 @@ def scan(
     tape.finish()
     batches.sort(key=lambda item: item[0])
     table = pa.Table.from_batches([batch for _, batch in batches], columns).unify_dictionaries()
-    return Scan(table, [(synset, batch.num_rows) for synset, batch in batches], sorted(strays))
+    return Scanned(table, [(synset, batch.num_rows) for synset, batch in batches], sorted(strays))
 
 
-def label(found: Scan, synsets: Sequence[str] | None, class_id: Callable[[str], int], order: Sequence[str]) -> pa.Table:
+def label(
+    found: Scanned, synsets: Sequence[str] | None, class_id: Callable[[str], int], order: Sequence[str]
+) -> pa.Table:
     """The complete index.
 
     Args:

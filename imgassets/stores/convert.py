@@ -20,14 +20,14 @@ from typing import Any
 
 import xxhash
 
-from imgassets.commit import Location, Recipe, Stage, Store, Written, load
+from imgassets.commit import Location, Recipe, Stage, Vault, Written, load
 from imgassets.commit.manifest import unsaid
 from imgassets.errors import StoreError, Taken
 from imgassets.progress import Progress
 from imgassets.ranks import job_rank
 from imgassets.sources.base import Source
 from imgassets.sources.dataset import from_dataset
-from imgassets.sources.files import Files
+from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
 from imgassets.stores.registry import format_of
@@ -118,7 +118,7 @@ class _Job:
             self._report(stage, self.path.name)
             return write_store(self.source, stage, self.plan)
 
-        Store(self.path.parent, state / "imgassets").commit(self.location, self.recipe, write, force=self.force)
+        Vault(self.path.parent, state / "imgassets").commit(self.location, self.recipe, write, force=self.force)
         return self.path
 
     def together(self, rank: int, world: int, wait: float) -> Path | None:
@@ -150,7 +150,7 @@ class _Job:
             return Written({"rows": write_shard(self.source, stage, self.plan, k).rows})
 
         try:
-            Store(self.parts, self.parts / "state").commit(self._part(k), self._part_recipe(k), write)
+            Vault(self.parts, self.parts / "state").commit(self._part(k), self._part_recipe(k), write)
         except StoreError:
             if not self._finished():  # else another process saw the last shard, and put all together meanwhile
                 raise
@@ -174,7 +174,7 @@ class _Job:
             return finish_store(self.source, stage, self.plan, shards)
 
         try:
-            Store(self.path.parent, self.parts / "state").commit(self.location, self.recipe, write, force=True)
+            Vault(self.path.parent, self.parts / "state").commit(self.location, self.recipe, write, force=True)
         except Taken:  # by another process that saw the last shard
             return
         except StoreError:
@@ -203,13 +203,13 @@ def _source(
         return given, {}
     if not isinstance(given, str | os.PathLike):
         source = from_dataset(given, size=size, mode=mode if size else "")
-        return (Resized(source, size, mode) if isinstance(source, Files) and size else source), {}
+        return (Resized(source, size, mode) if isinstance(source, ImageFiles) and size else source), {}
     folder = Path(given)
     files = class_folder(folder, mode=mode) if labels is None else label_folder(folder, Path(labels), mode=mode)
     return (files if size is None else Resized(files, size, mode)), {folder.name: _stamp(files)}
 
 
-def _stamp(files: Files) -> str:
+def _stamp(files: ImageFiles) -> str:
     """Over names, sizes and times of all files: a conversion outside the platform does not read every file twice."""
     digest = xxhash.xxh3_128()
     for name, path in listing(files):

@@ -19,7 +19,7 @@ from imgassets.images.pixels import decode, decode_label, to_image
 from imgassets.places import Place, slice_of
 from imgassets.stores.bytespace import Bytes, LocalFiles, Mapped, Remote, RemoteFiles
 from imgassets.stores.codecs import guide
-from imgassets.stores.extents import Files, Index
+from imgassets.stores.extents import Index, StoreFiles
 from imgassets.stores.items import Items, collate, dressed, target_image, typed
 from imgassets.stores.reading import Reader
 from imgassets.stores.registry import format_of
@@ -234,7 +234,7 @@ class Store:
                 return info
             raise MissingUpstream(f"{self.path} is no image store (it has no {NAME}): materialize it first.") from None
 
-    def _files(self) -> Files:
+    def _files(self) -> StoreFiles:
         return RemoteFiles(self.path) if self._remote else LocalFiles(Path(self.path))
 
     def _open(self) -> Reader:

@@ -18,7 +18,7 @@ from imgassets.columns import Column
 Index = NDArray[np.int64]
 
 
-class Files(Protocol):
+class StoreFiles(Protocol):
     """The files of a store, local or remote, read at random."""
 
     def open(self, name: str) -> IO[bytes]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from imgassets.columns import Column, Field, as_bytes
 from imgassets.errors import ImgassetsError, StoreError
 from imgassets.stores.bytespace import Bytes, starts_of
-from imgassets.stores.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
+from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values
 from imgassets.stores.registry import Format
 from imgassets.stores.storefile import StoreInfo
 
@@ -83,7 +83,7 @@ def damage(what: str) -> Iterator[None]:
 class Reader:
     """Fields of an open store by row index. Threads may share it; so may processes that fork."""
 
-    def __init__(self, info: StoreInfo, format_: Format, files: Files, space: Bytes) -> None:
+    def __init__(self, info: StoreInfo, format_: Format, files: StoreFiles, space: Bytes) -> None:
         self.info = info
         self._space = space
         sizes = [record.bytes for shard in info.shards for record in shard.files]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imgassets.columns import Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import BadInput
-from imgassets.stores.extents import Extent, Files
+from imgassets.stores.extents import Extent, StoreFiles
 
 FORMATS: dict[str, str] = {
     name: f"imgassets.stores.codecs.{name}" for name in ("memmap", "hdf5", "parquet", "ipc", "tar")
@@ -51,7 +51,7 @@ class Format(Protocol):
         """
         ...
 
-    def extents(self, files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+    def extents(self, files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
         """Where the rows of a shard lie, by field."""
         ...
 

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from imgassets.errors import BadInput, StoreError
-from imgassets.formats.ct_shard import Sample
+from imgassets.formats.ct_shard import Resampled
 from imgassets.models.device import choose_device
 from imgassets.models.settings import Compute
-from imgassets.sources.ct_rate import Volume as Row
+from imgassets.sources.ct_rate import VolumeRow
 from imgassets.sources.hub import Repository
 from imgassets.volumes.grid import Preprocessing
 from imgassets.volumes.nifti import read_nifti
@@ -38,7 +38,7 @@ SPACING_TOLERANCE = 0.01
 class ShardSource:
     """The volumes of one shard and how they become samples; `skipped` and `noted` fill while `samples` runs."""
 
-    rows: Sequence[Row]
+    rows: Sequence[VolumeRow]
     repository: Repository
     revision: str
     recipe: Preprocessing
@@ -52,7 +52,7 @@ class ShardSource:
         """Bytes of the shard, to within its headers and texts."""
         return len(self.rows) * (self.recipe.nbytes + 4096)
 
-    def samples(self, work: Path) -> Iterator[Sample]:
+    def samples(self, work: Path) -> Iterator[Resampled]:
         """Samples in order of the rows, whatever the number of workers; downloads pass through the folder `work`.
 
         At most `workers` + 1 results and `workers` source volumes are held at a time. Each array is used again once the
@@ -70,7 +70,7 @@ class ShardSource:
         shutil.rmtree(work, ignore_errors=True)
         with _memory(self.workers):
             spare = [np.empty(self.recipe.shape, np.float16) for _ in range(min(self.workers, len(self.rows)) + 1)]
-        waiting: deque[tuple[Row, Any, Future[Sample | str]]] = deque()
+        waiting: deque[tuple[VolumeRow, Any, Future[Resampled | str]]] = deque()
         rows = iter(self.rows)
         with ThreadPoolExecutor(self.workers) as pool:
             try:
@@ -92,7 +92,7 @@ class ShardSource:
                 pool.shutdown(cancel_futures=True)
                 shutil.rmtree(work, ignore_errors=True)
 
-    def _make(self, row: Row, array: np.ndarray[Any, np.dtype[np.float16]], work: Path) -> Sample | str:
+    def _make(self, row: VolumeRow, array: np.ndarray[Any, np.dtype[np.float16]], work: Path) -> Resampled | str:
         """The sample, or why there is none."""
         assert row.file is not None
         try:
@@ -113,9 +113,9 @@ class ShardSource:
         except ValueError as error:
             return f"too small: {error}"
         digest = hashlib.sha256(array.data).hexdigest()
-        return Sample(row.key, array, row.report, row.labels, volume.shape_xyz, spacing, digest)
+        return Resampled(row.key, array, row.report, row.labels, volume.shape_xyz, spacing, digest)
 
-    def _read(self, path: Path, row: Row) -> tuple[Volume, tuple[float, float]]:
+    def _read(self, path: Path, row: VolumeRow) -> tuple[Volume, tuple[float, float]]:
         own: tuple[float, float] | None = None
         try:
             if path.suffix == ".npz":
@@ -132,7 +132,7 @@ class ShardSource:
             raise _Unusable("RescaleSlope or RescaleIntercept is missing, and the recipe rescales by the table")
         return volume, scale
 
-    def _note_spacing(self, row: Row, volume: Volume) -> None:
+    def _note_spacing(self, row: VolumeRow, volume: Volume) -> None:
         if row.spacing and volume.spacing:
             pairs = zip(row.spacing, volume.spacing, strict=True)
             if any(abs(a / b - 1) > SPACING_TOLERANCE for a, b in pairs):

@@ -26,7 +26,7 @@ from imgassets.formats.png_tar import PngTar
 from imgassets.models.config import NetworkConfig
 from imgassets.models.device import place
 from imgassets.models.edm import Denoiser
-from imgassets.models.extract import Extractor, Outputs, Samples
+from imgassets.models.extract import Batch, Extractor, Outputs
 from imgassets.models.resize import lanczos_stretch, resize_image
 from imgassets.models.settings import Compute, Extraction
 from imgassets.models.statistics import Accumulator
@@ -109,7 +109,7 @@ def outputs(config: NetworkConfig, count: int, batch: int) -> Iterator[Outputs]:
         index = np.arange(start, start + batch)
         full = {layer: rng.standard_normal((batch, *shape), np.float32) for layer, shape in shapes.items()}
         images = rng.integers(0, 256, (batch, 3, 64, 64), np.uint8)
-        samples = Samples(index, tuple(map(str, index)), index % 1000, images)
+        samples = Batch(index, tuple(map(str, index)), index % 1000, images)
         flat = {layer: a.reshape(batch, -1) for layer, a in full.items()}
         norm = {layer: a[:, 0] for layer, a in flat.items()}
         yield Outputs(samples, flat, {layer: a.mean((2, 3)) for layer, a in full.items()}, norm, norm, images)
@@ -188,11 +188,11 @@ def memory(samples: int) -> None:
     config = NetworkConfig(img_resolution=16, model_channels=16, channel_mult=(1, 2), num_blocks=1)
     network, device = place(Denoiser(config).eval().requires_grad_(False), Compute(device="cpu"))
 
-    def batches() -> Iterator[Samples]:
+    def batches() -> Iterator[Batch]:
         rng = np.random.default_rng(0)
         for start in range(0, samples, 64):
             index = np.arange(start, start + 64)
-            yield Samples(index, tuple(map(str, index)), index % 1000, rng.integers(0, 256, (64, 3, 16, 16), np.uint8))
+            yield Batch(index, tuple(map(str, index)), index % 1000, rng.integers(0, 256, (64, 3, 16, 16), np.uint8))
 
     for _ in Extractor(network, device, Extraction(), layers=LAYERS)(batches()):
         pass
@@ -214,7 +214,7 @@ def gpu(config: NetworkConfig) -> None:
             extractor = Extractor(network, device, settings, layers=layers, image=image)
             pixels = np.random.default_rng(0).integers(0, 256, (256, 3, 64, 64), np.uint8)
             index = np.arange(256)
-            batch = Samples(index, tuple(map(str, index)), index, pixels)
+            batch = Batch(index, tuple(map(str, index)), index, pixels)
             list(extractor([batch] * 4))
             start = time.perf_counter()
             count = sum(len(out.samples) for out in extractor([batch] * 24))

@@ -83,7 +83,7 @@ def runs(folder: Path) -> Iterator[tuple[str, float, float]]:
             assert result.success
             assert len(result.asset_materializations_for_node("made")) == PARTITIONS
             if name == "unchanged rerun":
-                assert times(folder / "store") == before, "an unchanged rerun touched the store"
+                assert times(folder / "store") == before, "an unchanged rerun touched the vault"
 
 
 def times(root: Path) -> dict[Path, int]:
@@ -102,7 +102,7 @@ def main() -> None:
     print(f"{'':18}{'CPU ms each':>12}{'wall ms each':>14}{'× Dagster':>11}")
     for name, cpu, wall in found:
         print(f"{name:18}{cpu / PARTITIONS * 1e3:12.1f}{wall / PARTITIONS * 1e3:14.1f}{cpu / least:11.2f}")
-    print("unchanged rerun: 0 bytes written, no time below the store changed")
+    print("unchanged rerun: 0 bytes written, no time below the vault changed")
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def writing(folder: Path, samples: int = 4) -> None:
     from imgassets.formats import ct_shard
 
     array = np.random.default_rng(0).normal(0, 0.4, GRID).astype(np.float16)
-    batch = [ct_shard.Sample(f"train_{i}_a_1", array, "text", (0,) * 18, GRID, TARGET, "") for i in range(samples)]
+    batch = [ct_shard.Resampled(f"train_{i}_a_1", array, "text", (0,) * 18, GRID, TARGET, "") for i in range(samples)]
 
     def raw(path: Path) -> None:
         fd = os.open(path, os.O_CREAT | os.O_WRONLY)
@@ -254,7 +254,7 @@ def make_split(folder: Path, samples: int = 4) -> Any:
     from imgassets.formats import ct_shard, ct_split
 
     array = np.random.default_rng(0).normal(0, 0.4, GRID).astype(np.float16)
-    batch = [ct_shard.Sample(f"train_{i}_a_1", array, "text", (0,) * 18, GRID, TARGET, "") for i in range(samples)]
+    batch = [ct_shard.Resampled(f"train_{i}_a_1", array, "text", (0,) * 18, GRID, TARGET, "") for i in range(samples)]
     sink = Sink(folder / "shard-000000.tar")
     shard = ct_shard.write_shard(sink, batch)
     sink.close()

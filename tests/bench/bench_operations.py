@@ -92,7 +92,7 @@ def main() -> None:
         sys.stdout.write(f"{'':28}{'wall s':>8}{'CPU s':>8}{'× import':>10}\n")
         for title, (wall, cpu) in rows.items():
             sys.stdout.write(f"{title:28}{wall:8.2f}{cpu:8.2f}{cpu / base:10.1f}\n")
-        sys.stdout.write(f"the unchanged rerun changed {written} names in the store\n")
+        sys.stdout.write(f"the unchanged rerun changed {written} names in the vault\n")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def ct_index() -> None:
     from imgassets.components.ct.index import table_of
     from imgassets.formats.index import Index, write_index
     from imgassets.operations.selection import graph
-    from imgassets.sources.ct_rate import Volume
+    from imgassets.sources.ct_rate import VolumeRow
     from imgassets.sources.hub import RemoteFile
 
     asset = graph().assets[dg.AssetKey(["ct_rate", "volume_index"])]
@@ -107,13 +107,13 @@ def ct_index() -> None:
                 key = f"{split}_{n // 2}_{'ab'[n % 2]}_1"
                 report = " ".join(rng.choice(words, REPORT_WORDS))
                 file = RemoteFile(f"dataset/{split}_fixed/{key}.nii.gz", VOLUME_BYTES, f"{n:064x}")
-                volumes.append(Volume(key, file, (0.75, 0.75, 1.5), (1.0, 0.0), (0, 1) * 9, report, None, n // 128))
+                volumes.append(VolumeRow(key, file, (0.75, 0.75, 1.5), (1.0, 0.0), (0, 1) * 9, report, None, n // 128))
             shards = -(-count // 128)
             facts = {"revision": "0" * 40, "shards": shards, "samples_per_shard": 128, "volumes_in_shards": count}
             index = Index(table_of(volumes, split), {}, facts)
             artifact = asset.artifact(split)
             recipe = Recipe(asset.name, split, {}, {}, asset.io_manager.format, asset.code_version)
-            artifact.store.commit(artifact.location, recipe, lambda stage, index=index: write_index(index, stage))
+            artifact.vault.commit(artifact.location, recipe, lambda stage, index=index: write_index(index, stage))
             instance.add_dynamic_partitions("ct_rate_shards", [f"{split}-{n:06d}" for n in range(shards)])
 
 
@@ -128,13 +128,13 @@ def tar_indexes(raw: Path) -> None:
     found = graph()
     asset = found.assets[dg.AssetKey(["ilsvrc2012", "tar_index"])]
     for archive in (raw / "ilsvrc2012").iterdir():
-        found.resources["storage"].artifacts.checksums.remember(archive, "0" * 32)
+        found.resources["storage"].vault.checksums.remember(archive, "0" * 32)
     builds = asset.builds(found.resources, {}, {})
     for split, count in (("train", TRAIN), ("validation", VALIDATION)):
         build, artifact = builds.build(split), asset.artifact(split)
         recipe = Recipe(asset.name, split, build.inputs, build.config, asset.io_manager.format, asset.code_version)
         index = Index(tar_table(split, count), {})
-        artifact.store.commit(artifact.location, recipe, lambda stage, index=index: write_index(index, stage))
+        artifact.vault.commit(artifact.location, recipe, lambda stage, index=index: write_index(index, stage))
 
 
 def tar_table(split: str, count: int) -> pa.Table:

@@ -23,7 +23,7 @@ from isal.isal_zlib import crc32
 from PIL import Image
 
 from imgassets.images.pixels import decode
-from imgassets.sources.files import Files
+from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder
 from imgassets.sources.resized import Resized
 from imgassets.stores import open_store
@@ -36,7 +36,7 @@ DIFFERENT = 100
 """Photos that are drawn; the files repeat them."""
 
 
-def photos(folder: Path, count: int) -> Files:
+def photos(folder: Path, count: int) -> ImageFiles:
     """A class folder of JPEGs with some noise, as cameras have it."""
     rng = np.random.default_rng(0)
     made = []

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from imgassets.classes import imagenet_classes
-from imgassets.commit import Recipe, Stage, Store
+from imgassets.commit import Recipe, Stage, Vault
 from imgassets.formats.index import Index, IndexReader, write_index
 from imgassets.images import jpeg
 from imgassets.io.tfrecords import write_shard
@@ -71,9 +71,9 @@ def warm_up(work: Path) -> None:
     small = work / "small"
     small.mkdir()
     make_release(small, 40)
-    store = of(small, "store")
-    index(small, store, 2)
-    shards(small, store, "warm", [0])
+    vault = of(small, "store")
+    index(small, vault, 2)
+    shards(small, vault, "warm", [0])
 
 
 def seconds(work: Callable[[], object]) -> Seconds:
@@ -89,26 +89,26 @@ def _cpu() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def index(folder: Path, store: Store, workers: int) -> None:
+def index(folder: Path, vault: Vault, workers: int) -> None:
     """The index asset's work: one pass, every image decoded, Parquet written and published."""
 
     def write(stage: Stage):  # type: ignore[no-untyped-def]
         found = Ilsvrc(folder, ("train",)).index("train", jpeg.inspect, workers=workers)
         return write_index(Index(found.table, found.report), stage)
 
-    store.commit(store.location("tar_index", folder=True), Recipe("index", "train", {}, {}, "1", "1"), write)
+    vault.commit(vault.location("tar_index", folder=True), Recipe("index", "train", {}, {}, "1", "1"), write)
 
 
-def shards(folder: Path, store: Store, target: str, numbers: list[int]) -> None:
+def shards(folder: Path, vault: Vault, target: str, numbers: list[int]) -> None:
     """The shards asset's work for some shards: each written and published."""
-    table = IndexReader(store.root / "tar_index").table(SHARD_COLUMNS)
+    table = IndexReader(vault.root / "tar_index").table(SHARD_COLUMNS)
     order = sharding.shuffled(len(table), 0)
     for number in numbers:
         place = sharding.chunk(len(table), SHARDS, number)
         images = TarImages(folder / ARCHIVES["train"].file, table.take(order[place.start : place.stop]))
         name = sharding.stem("train", number, SHARDS)
         recipe = Recipe("tfrecords", name, {}, {}, "1", "1")
-        store.commit(store.location(target, name, folder=False), recipe, lambda stage, i=images: write_shard(i, stage))
+        vault.commit(vault.location(target, name, folder=False), recipe, lambda stage, i=images: write_shard(i, stage))
 
 
 def in_two(work: Callable[[list[int]], object]) -> None:
@@ -160,12 +160,12 @@ def convert(python: Path, tree: Path, target: Path) -> Seconds:
 
 def convert_once(release: Path, work: Path, python: Path | None) -> dict[str, Seconds]:
     """From archive to shards in one process, beside TensorFlow's way."""
-    archive, store, threaded = release / ARCHIVES["train"].file, of(work, "store"), of(work, "threaded")
+    archive, vault, threaded = release / ARCHIVES["train"].file, of(work, "store"), of(work, "threaded")
     rows = {
         "cp": seconds(lambda: copy(archive, work / "copy")),
-        "index, 1 thread": seconds(lambda: index(release, store, 1)),
+        "index, 1 thread": seconds(lambda: index(release, vault, 1)),
         "index, 2 threads": seconds(lambda: index(release, threaded, 2)),
-        "shards": seconds(lambda: shards(release, store, "one", ALL)),
+        "shards": seconds(lambda: shards(release, vault, "one", ALL)),
     }
     if python is not None:
         rows["TensorFlow: untar"] = seconds(lambda: untar(release, work / "tree"))
@@ -181,11 +181,11 @@ def processes_once(release: Path, work: Path) -> dict[str, Seconds]:
             continue
         with tempfile.TemporaryDirectory(dir=base) as text:
             place = Path(text)
-            store = of(place, "store")
-            index(release, store, 2)
+            vault = of(place, "store")
+            index(release, vault, 2)
             for name, task in {
                 "copy": lambda numbers, place=place: synced_parts(archive, place, numbers),
-                "shards": lambda numbers, store=store: shards(release, store, "made", numbers),
+                "shards": lambda numbers, vault=vault: shards(release, vault, "made", numbers),
             }.items():
                 # in turns and twice: whoever comes first finds the machine's memory untouched, and pays for it
                 for count in ("1 process", "2 processes") * 2:
@@ -224,20 +224,20 @@ def kilobytes(name: str) -> int:
     return int(fields[name].split()[0])
 
 
-def of(folder: Path, name: str) -> Store:
-    """An empty store."""
-    return Store(folder / name, folder / f"{name}-state")
+def of(folder: Path, name: str) -> Vault:
+    """An empty vault."""
+    return Vault(folder / name, folder / f"{name}-state")
 
 
 def memory(folder: Path, _: int) -> None:
     """Peak memory of the index of a whole release, and of a shard made from it, each in a process of its own."""
     make_tiny_release(folder)
     warm_up(folder)
-    store = of(folder, "store")
+    vault = of(folder, "store")
     print(f"\n{IMAGES} images, MB beyond imports and compiled code")
     for name, work in {
-        "index, 2 threads": lambda: index(folder, store, 2),
-        "shard": lambda: shards(folder, store, "one", [0]),
+        "index, 2 threads": lambda: index(folder, vault, 2),
+        "shard": lambda: shards(folder, vault, "one", [0]),
     }.items():
         ours, theirs = get_context("fork").Pipe(duplex=False)
         child = get_context("fork").Process(target=lambda work=work, pipe=theirs: pipe.send(beyond(work)))

@@ -6,7 +6,7 @@ import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
-from imgassets.models.config import Entry, NetworkConfig
+from imgassets.models.config import BlockSpec, NetworkConfig
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -16,7 +16,7 @@ def norm(channels: int) -> nn.GroupNorm:
 class PlainBlock(nn.Module):
     """A residual block with attention spelled out in matrix products."""
 
-    def __init__(self, entry: Entry, emb: int) -> None:
+    def __init__(self, entry: BlockSpec, emb: int) -> None:
         super().__init__()
         cin, cout, self.entry = entry.cin, entry.cout, entry
         self.norm0, self.conv0 = norm(cin), nn.Conv2d(cin, cout, 3, padding=1)
@@ -60,7 +60,7 @@ class PlainDenoiser(nn.Module):
         model.map_layer0, model.map_layer1 = nn.Linear(ch, emb), nn.Linear(emb, emb)
         model.map_label = nn.Linear(config.label_dim, emb, bias=False)
 
-        def make(entry: Entry) -> nn.Module:
+        def make(entry: BlockSpec) -> nn.Module:
             return nn.Conv2d(entry.cin, entry.cout, 3, padding=1) if entry.conv else PlainBlock(entry, emb)
 
         model.enc = nn.ModuleDict({e.name: make(e) for e in config.encoder})

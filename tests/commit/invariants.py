@@ -1,4 +1,4 @@
-"""What must hold after a fault, judged by reading the store's bytes, not by asking the code under test alone."""
+"""What must hold after a fault, judged by reading the vault's bytes, not by asking the code under test alone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tree(root: Path) -> Tree:
 
 
 def unlocked(found: Tree) -> Tree:
-    """A store's tree without what is there for locks."""
+    """A vault's tree without what is there for locks."""
     rest = {name: data for name, data in found.items() if not name.startswith(".imgassets/locks")}
     if not any(name.startswith(".imgassets/") for name in rest):
         rest.pop(".imgassets", None)
@@ -53,7 +53,7 @@ def unlocked(found: Tree) -> Tree:
 
 
 def at_rest(root: Path) -> Tree:
-    """The tree of a store: the folder of its locks may stay, but nothing in it."""
+    """The tree of a vault: the folder of its locks may stay, but nothing in it."""
     found = tree(root)
     return found if any(name.startswith(".imgassets/locks/") for name in found) else unlocked(found)
 
@@ -71,9 +71,9 @@ class Case:
     new: Tree = field(init=False)
     """The artifact after an undisturbed one."""
     before: Tree = field(init=False)
-    """The whole store before the attempt, without what a killed attempt left."""
+    """The whole vault before the attempt, without what a killed attempt left."""
     after: Tree = field(init=False)
-    """The whole store after an undisturbed attempt."""
+    """The whole vault after an undisturbed attempt."""
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -117,7 +117,7 @@ class Case:
         found = self._artifact(root)
         self._whose(root, is_new=found == self.new)
         if found is None:
-            path = victim.location_in(victim.store_at(root), self.kind).path
+            path = victim.location_in(victim.vault_at(root), self.kind).path
             aside = tree(path.with_name(f".{path.name}.old"))
             if self.kind == "folder" and self.old is not None and not exchange and aside in (self.old, self.new):
                 return "aside"
@@ -130,9 +130,9 @@ class Case:
             seen = "new"
         else:
             raise Broken("torn", f"neither version: { ({k: v and len(v) for k, v in found.items()}) }")
-        store = victim.store_at(root)
+        vault = victim.vault_at(root)
         try:
-            manifest = store.verify(victim.location_in(store, self.kind))
+            manifest = vault.verify(victim.location_in(vault, self.kind))
         except MissingUpstream:
             # a file that is first published may be seen before its manifest: whole, but not there yet for readers
             if seen == "none" or (self.kind == "file" and self.old is None):
@@ -153,13 +153,13 @@ class Case:
         self.settled(root)
 
     def settled(self, root: Path) -> None:
-        """The store is that of an undisturbed run."""
+        """The vault is that of an undisturbed run."""
         found = at_rest(root / "store")
         if found != self.after:
             odd = sorted(k for k in found.keys() | self.after.keys() if found.get(k, b"-") != self.after.get(k, b"-"))
             raise Broken("differing", f"after the rerun these differ: {odd}")
-        store = victim.store_at(root)
-        if store.verify(victim.location_in(store, self.kind)).recipe.config["version"] != VERSION:
+        vault = victim.vault_at(root)
+        if vault.verify(victim.location_in(vault, self.kind)).recipe.config["version"] != VERSION:
             raise Broken("differing", "the manifest is another one")
 
     def untouched(self, root: Path) -> None:
@@ -176,7 +176,7 @@ class Case:
 
     def told(self, root: Path, message: str, code: int) -> None:
         """The error is one line that names the artifact, and a full disk is called that."""
-        path = str(victim.location_in(victim.store_at(root), self.kind).path)
+        path = str(victim.location_in(victim.vault_at(root), self.kind).path)
         if "\n" in message or len(message) > LIMIT or path not in message:
             raise Broken("message", message)
         full = "disk is full" in message or "could not be undone" in message
@@ -191,11 +191,11 @@ class Case:
             raise Broken("torn", f"the record of the owner is {record.read_bytes()!r}")
 
     def _artifact(self, root: Path) -> Tree | None:
-        path = victim.location_in(victim.store_at(root), self.kind).path
+        path = victim.location_in(victim.vault_at(root), self.kind).path
         return tree(path) if path.exists() else None
 
     def _finished(self) -> int:
-        journal = victim.location_in(victim.store_at(self.template), self.kind).stage / "journal"
+        journal = victim.location_in(victim.vault_at(self.template), self.kind).stage / "journal"
         return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 

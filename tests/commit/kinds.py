@@ -60,13 +60,13 @@ class Kinds:
             self._convert(self.place(root, kind), kind.removeprefix("convert-"))
             return
         storage, write = _storage(root), self._writers(root)[kind]
-        location = storage.artifacts.location(kind, self.place(root, kind).name, folder=kind not in FILES)
+        location = storage.vault.location(kind, self.place(root, kind).name, folder=kind not in FILES)
 
         def written(stage: Stage) -> Written:
             facts = write(stage)
             return facts if isinstance(facts, Written) else Written()
 
-        storage.artifacts.commit(location, Recipe(kind, "one", {}, {}, f"{kind}/1", "1"), written)
+        storage.vault.commit(location, Recipe(kind, "one", {}, {}, f"{kind}/1", "1"), written)
 
     def _convert(self, output: Path, format_: str) -> None:
         """By two processes, the second of which links what both have made."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from imgassets.commit import Stage, Store, Written
+from imgassets.commit import Stage, Vault, Written
 from imgassets.errors import StoreError
 from tests.commit import victim
 from tests.commit.invariants import tree
@@ -73,13 +73,13 @@ def test_a_full_disk_is_said_and_leaves_the_old_version(
     kind: Kind, need: bool, disk: tuple[Path, Callable[[str], None]], tmp_path: Path
 ) -> None:
     mounted, remount = disk
-    store = Store(mounted / "store", tmp_path / "state")
-    location = victim.location_in(store, kind)
-    store.commit(location, victim.recipe(kind, 1), lambda stage: victim.write(stage, victim.FILES[kind][1]))
-    before = tree(store.root)
+    vault = Vault(mounted / "store", tmp_path / "state")
+    location = victim.location_in(vault, kind)
+    vault.commit(location, victim.recipe(kind, 1), lambda stage: victim.write(stage, victim.FILES[kind][1]))
+    before = tree(vault.root)
 
     def attempt() -> None:
-        store.commit(location, victim.recipe(kind, 9), lambda stage: big(stage, need=need))
+        vault.commit(location, victim.recipe(kind, 9), lambda stage: big(stage, need=need))
 
     with pytest.raises(StoreError) as error:
         attempt()
@@ -89,25 +89,25 @@ def test_a_full_disk_is_said_and_leaves_the_old_version(
         assert "The disk is full (No space left on device)" in str(error.value)
         assert re.search(r": \S+ (KiB|bytes) free at", str(error.value)), "told after room was made again"
     assert str(location.path if not need else location.path.parent) in str(error.value)
-    assert tree(store.root) == before
+    assert tree(vault.root) == before
     remount("size=32m")
     attempt()
-    other = Store(tmp_path / "other", tmp_path / "other-state")
+    other = Vault(tmp_path / "other", tmp_path / "other-state")
     other.commit(victim.location_in(other, kind), victim.recipe(kind, 9), big)
-    assert tree(store.root) == tree(other.root)
+    assert tree(vault.root) == tree(other.root)
 
 
 def test_no_inodes_left_is_a_full_disk(kind: Kind, disk: tuple[Path, Callable[[str], None]], tmp_path: Path) -> None:
     mounted, remount = disk
-    store = Store(mounted / "store", tmp_path / "state")
-    location = victim.location_in(store, kind)
-    store.commit(location, victim.recipe(kind, 1), lambda stage: victim.write(stage, victim.FILES[kind][1]))
-    before, used = tree(store.root), os.statvfs(mounted).f_files - os.statvfs(mounted).f_ffree
+    vault = Vault(mounted / "store", tmp_path / "state")
+    location = victim.location_in(vault, kind)
+    vault.commit(location, victim.recipe(kind, 1), lambda stage: victim.write(stage, victim.FILES[kind][1]))
+    before, used = tree(vault.root), os.statvfs(mounted).f_files - os.statvfs(mounted).f_ffree
 
     def limited(inodes: int) -> str | None:
         remount(f"nr_inodes={inodes}")
         try:
-            store.commit(location, victim.recipe(kind, 2), lambda stage: victim.write(stage, victim.FILES[kind][2]))
+            vault.commit(location, victim.recipe(kind, 2), lambda stage: victim.write(stage, victim.FILES[kind][2]))
         except StoreError as error:
             return str(error)
         return None
@@ -115,31 +115,31 @@ def test_no_inodes_left_is_a_full_disk(kind: Kind, disk: tuple[Path, Callable[[s
     refused = 0
     while (message := limited(used + refused)) is not None:
         assert "The disk is full" in message
-        assert tree(store.root) == before
+        assert tree(vault.root) == before
         refused += 1
     assert 5 < refused < 15
 
 
 def test_a_limit_on_file_size_is_an_error_like_any(kind: Kind, scratch: Path) -> None:
-    store = victim.store_at(scratch)
-    location = victim.location_in(store, kind)
+    vault = victim.vault_at(scratch)
+    location = victim.location_in(vault, kind)
     victim.commit(scratch, kind, 1)
-    before = tree(store.root)
+    before = tree(vault.root)
 
     def work() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, MIB))
         with pytest.raises(StoreError, match="could not be written: File too large"):
-            store.commit(location, victim.recipe(kind, 9), big)
+            vault.commit(location, victim.recipe(kind, 9), big)
 
     in_process_limited(work)
-    assert tree(store.root) == before
+    assert tree(vault.root) == before
 
 
 def test_running_out_of_descriptors_is_an_error_like_any(kind: Kind, scratch: Path) -> None:
     """And none is lost on the way."""
-    store = victim.store_at(scratch)
+    vault = victim.vault_at(scratch)
     victim.commit(scratch, kind, 1)
-    location = victim.location_in(store, kind)
+    location = victim.location_in(vault, kind)
     before = tree(location.path)
 
     def limited(files: int, most: int) -> str | None:
@@ -167,4 +167,4 @@ def test_running_out_of_descriptors_is_an_error_like_any(kind: Kind, scratch: Pa
     in_process_limited(work)
     victim.commit(scratch, kind, 2)
     victim.commit(scratch / "other", kind, 2)
-    assert tree(store.root) == tree(scratch / "other" / "store")
+    assert tree(vault.root) == tree(scratch / "other" / "store")

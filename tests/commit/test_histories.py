@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from imgassets.commit import Location, Recipe, Stage, Store, Written
+from imgassets.commit import Location, Recipe, Stage, Vault, Written
 from imgassets.errors import BadInput, ImgassetsError, MissingUpstream
 from tests.commit import victim
 from tests.commit.invariants import MEMORY, Tree, at_rest, tree
@@ -54,7 +54,7 @@ def recipe(files: Mapping[str, bytes]) -> Recipe:
     return Recipe("demo/any", "one", {}, {"content": content}, "raw/1", "1")
 
 
-def attempt(store: Store, location: Location, step: Step) -> tuple[str, bool]:
+def attempt(vault: Vault, location: Location, step: Step) -> tuple[str, bool]:
     """How it ends, and whether the fault came."""
     hit = False
 
@@ -81,7 +81,7 @@ def attempt(store: Store, location: Location, step: Step) -> tuple[str, bool]:
     shim = Shim(die, before=before, exchange=step.exchange)
     try:
         with shim:
-            store.commit(location, recipe(step.files), write, force=step.force)
+            vault.commit(location, recipe(step.files), write, force=step.force)
     except Death:
         return "died", True
     except (ImgassetsError, KeyboardInterrupt):
@@ -90,17 +90,17 @@ def attempt(store: Store, location: Location, step: Step) -> tuple[str, bool]:
 
 
 def expected(root: Path, folder: bool, files: Mapping[str, bytes]) -> Tree:
-    """The store after one undisturbed commit."""
-    store = Store(root / "store", root / "state")
-    location = store.location("demo", "any", "one" if folder else "x.tar", folder=folder)
-    store.commit(location, recipe(files), lambda stage: victim.write(stage, files))
-    return tree(store.root)
+    """The vault after one undisturbed commit."""
+    vault = Vault(root / "store", root / "state")
+    location = vault.location("demo", "any", "one" if folder else "x.tar", folder=folder)
+    vault.commit(location, recipe(files), lambda stage: victim.write(stage, files))
+    return tree(vault.root)
 
 
-def visible(store: Store, location: Location) -> Tree | None:
+def visible(vault: Vault, location: Location) -> Tree | None:
     """The artifact that readers see: proven whole, or none."""
     try:
-        store.verify(location)
+        vault.verify(location)
     except MissingUpstream:
         return None
     return tree(location.path)
@@ -108,19 +108,19 @@ def visible(store: Store, location: Location) -> Tree | None:
 
 def check_history(data: st.DataObject, folder: bool) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as scratch:
-        store = Store(Path(scratch) / "store", Path(scratch) / "state")
-        store.root.mkdir()
-        location = store.location("demo", "any", "one" if folder else "x.tar", folder=folder)
+        vault = Vault(Path(scratch) / "store", Path(scratch) / "state")
+        vault.root.mkdir()
+        location = vault.location("demo", "any", "one" if folder else "x.tar", folder=folder)
         tidy = True
         now: Tree | None = None
         for i, step in enumerate(data.draw(st.lists(steps(folder), min_size=1, max_size=6))):
             whole = expected(Path(scratch) / f"expected-{i}", folder, step.files)
             prefix = "demo/any/one/" if folder else "demo/any/x.tar"
             new: Tree = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
-            before = tree(store.root)
-            how, hit = attempt(store, location, step)
+            before = tree(vault.root)
+            how, hit = attempt(vault, location, step)
             note(f"{step} ended {how}, fault met: {hit}")
-            seen = visible(store, location) if location.path.exists() else None
+            seen = visible(vault, location) if location.path.exists() else None
             if how == "done":
                 assert seen == new
             elif seen is None and now is not None:
@@ -133,11 +133,11 @@ def check_history(data: st.DataObject, folder: bool) -> None:
                 assert seen in (now, new)
             if how == "failed" and step.fault in {"refused", "error"}:
                 assert seen == now or not tidy  # a publication that a kill cut off may have been finished
-                assert tree(store.root) == before or not tidy
+                assert tree(vault.root) == before or not tidy
             tidy = (how == "done" and not hit) or (tidy and step.fault in {"refused", "error"} and how == "failed")
             now = seen if seen is not None else now
-        store.commit(location, recipe(step.files), lambda stage: victim.write(stage, step.files))
-        assert at_rest(store.root) == whole
+        vault.commit(location, recipe(step.files), lambda stage: victim.write(stage, step.files))
+        assert at_rest(vault.root) == whole
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,4 +1,4 @@
-"""The lock in the store: who meets there, who is told what, and what it leaves behind."""
+"""The lock in the vault: who meets there, who is told what, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from imgassets.commit import Stage, Store, Written, lock
+from imgassets.commit import Stage, Vault, Written, lock
 from imgassets.errors import StoreError, Taken
 from tests.commit import victim
 from tests.commit.invariants import VERSION, tree
@@ -64,21 +64,21 @@ def test_whoever_holds_it_is_named(scratch: Path, kind: Kind) -> None:
 
 
 def test_the_path_below_the_root_alone_names_it(scratch: Path) -> None:
-    names = {lock.file_of(victim.location_in(victim.store_at(scratch / x), "file")).name for x in "ab"}
+    names = {lock.file_of(victim.location_in(victim.vault_at(scratch / x), "file")).name for x in "ab"}
     assert len(names) == 1
-    assert lock.file_of(victim.location_in(victim.store_at(scratch), "folder")).name not in names
+    assert lock.file_of(victim.location_in(victim.vault_at(scratch), "folder")).name not in names
 
 
 def test_a_second_mount_has_the_same_lock(scratch: Path) -> None:
     with bound(scratch / "store", scratch / "mirror"), owner(scratch, "folder", lambda stage: None):
-        mirror = Store(scratch / "mirror", scratch / "other-state")
+        mirror = Vault(scratch / "mirror", scratch / "other-state")
         assert lock.held(victim.location_in(mirror, "folder"))
         with pytest.raises(Taken):
             mirror.commit(victim.location_in(mirror, "folder"), victim.recipe("folder", 1), never)
 
 
 def test_nothing_is_left_and_a_dead_owner_s_file_goes_with_the_next(scratch: Path, kind: Kind) -> None:
-    location = victim.location_in(victim.store_at(scratch), kind)
+    location = victim.location_in(victim.vault_at(scratch), kind)
     with owner(scratch, kind, lambda stage: None) as pid:
         assert lock.held(location)
         os.kill(pid, signal.SIGKILL)
@@ -92,38 +92,38 @@ def test_nothing_is_left_and_a_dead_owner_s_file_goes_with_the_next(scratch: Pat
 def test_what_is_proven_is_found_without_it(scratch: Path, kind: Kind) -> None:
     """Also while somebody is about to replace it."""
     victim.commit(scratch, kind, 1)
-    store = victim.store_at(scratch)
-    location = victim.location_in(store, kind)
+    vault = victim.vault_at(scratch)
+    location = victim.location_in(vault, kind)
     with owner(scratch, kind, lambda stage: victim.write(stage, victim.FILES[kind][VERSION])):
-        before = times(store.root)
-        assert not store.commit(location, victim.recipe(kind, 1), never).fresh
-        assert times(store.root) == before
+        before = times(vault.root)
+        assert not vault.commit(location, victim.recipe(kind, 1), never).fresh
+        assert times(vault.root) == before
     assert location.stage.exists()
-    assert not store.commit(location, victim.recipe(kind, 1), never).fresh
+    assert not vault.commit(location, victim.recipe(kind, 1), never).fresh
     assert not location.stage.exists(), "a stage that a dead writer left is tidied away"
-    assert not (store.root / OWN / "locks").exists()
-    before = times(store.root)
-    assert not store.commit(location, victim.recipe(kind, 1), never).fresh
-    assert times(store.root) == before
+    assert not (vault.root / OWN / "locks").exists()
+    before = times(vault.root)
+    assert not vault.commit(location, victim.recipe(kind, 1), never).fresh
+    assert times(vault.root) == before
 
 
 @pytest.fixture
 def read_only(scratch: Path) -> Iterator[Path]:
-    """A mount of the store in `scratch` that nobody can write to."""
+    """A mount of the vault in `scratch` that nobody can write to."""
     with bound(scratch / "store", scratch / "read-only"):
         subprocess.run(["mount", "-o", "remount,bind,ro", str(scratch / "read-only")], check=True)
         yield scratch / "read-only"
 
 
-def test_a_store_that_cannot_be_written_proves_and_verifies(read_only: Path, scratch: Path, kind: Kind) -> None:
+def test_a_vault_that_cannot_be_written_proves_and_verifies(read_only: Path, scratch: Path, kind: Kind) -> None:
     victim.commit(scratch, kind, VERSION)
-    store = Store(read_only, scratch / "other-state")
-    location = victim.location_in(store, kind)
-    assert not store.commit(location, victim.recipe(kind, VERSION), never).fresh
-    store.verify(location)
+    vault = Vault(read_only, scratch / "other-state")
+    location = victim.location_in(vault, kind)
+    assert not vault.commit(location, victim.recipe(kind, VERSION), never).fresh
+    vault.verify(location)
     assert not lock.held(location)
     with pytest.raises(StoreError, match=rf"{location.path} could not be written: Read-only file system"):
-        store.commit(location, victim.recipe(kind, 1), never)
+        vault.commit(location, victim.recipe(kind, 1), never)
 
 
 @pytest.mark.parametrize("code", sorted(lock.NO_LOCKS))
@@ -132,13 +132,13 @@ def test_a_file_system_without_locks_is_said(scratch: Path, code: int, monkeypat
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    store = victim.store_at(scratch)
-    with pytest.raises(StoreError, match=rf"the file system of {store.root} has no locks .*; mount it with them"):
-        store.commit(victim.location_in(store, "file"), victim.recipe("file", 1), never)
+    vault = victim.vault_at(scratch)
+    with pytest.raises(StoreError, match=rf"the file system of {vault.root} has no locks .*; mount it with them"):
+        vault.commit(victim.location_in(vault, "file"), victim.recipe("file", 1), never)
 
 
 def test_a_lock_that_was_removed_meanwhile_is_none(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    location = victim.location_in(victim.store_at(scratch), "file")
+    location = victim.location_in(victim.vault_at(scratch), "file")
     real, removed = fcntl.flock, []
 
     def flock(fd: int, how: int) -> None:
@@ -168,9 +168,9 @@ def shared(scratch: Path) -> Path:
 
 
 @pytest.mark.parametrize("dies", [True, False])
-def test_whoever_may_write_in_the_store_can_lock(shared: Path, dies: bool) -> None:
+def test_whoever_may_write_in_the_vault_can_lock(shared: Path, dies: bool) -> None:
     """Whatever the first one's umask and main group; also what that one was killed in."""
-    location = Store(shared, shared).location("made", "one", folder=True)
+    location = Vault(shared, shared).location("made", "one", folder=True)
 
     def first() -> None:
         os.umask(0o077)
@@ -193,7 +193,7 @@ def test_whoever_may_write_in_the_store_can_lock(shared: Path, dies: bool) -> No
 
 
 def test_whoever_cannot_lock_is_told_who_must_do_what(shared: Path) -> None:
-    location = Store(shared, shared).location("made", "one", folder=True)
+    location = Vault(shared, shared).location("made", "one", folder=True)
     os.chown(shared, 0, 0)  # no group of ours any more
 
     def second() -> None:
@@ -213,7 +213,7 @@ def test_a_conversion_leaves_no_lock_beside_its_output(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     made: Any = convert(source, tmp_path / "out" / "x")
     assert [path.name for path in made.parent.iterdir()] == ["x"]
-    location = Store(made.parent, tmp_path).location("x", folder=True)
+    location = Vault(made.parent, tmp_path).location("x", folder=True)
     with lock.exclusive(location), pytest.raises(Taken, match="out/x is being written by process"):
         convert(source, made, force=True)
 

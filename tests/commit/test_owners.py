@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imgassets.commit import Stage, Store, Written
+from imgassets.commit import Stage, Vault, Written
 from imgassets.errors import BadInput
 from tests.commit import victim
 from tests.commit.invariants import OWNER, VERSION, tree
@@ -16,23 +16,23 @@ from tests.commit.test_lock import apart, shared  # noqa: F401
 from tests.commit.victim import Kind
 
 
-def store_of(root: Path, owner: str | None) -> Store:
-    return Store(root / "store", root / "state", None if owner is None else lambda dataset: owner)
+def vault_of(root: Path, owner: str | None) -> Vault:
+    return Vault(root / "store", root / "state", None if owner is None else lambda dataset: owner)
 
 
-def commit(store: Store, kind: Kind, version: int, *, force: bool = False) -> bool:
+def commit(vault: Vault, kind: Kind, version: int, *, force: bool = False) -> bool:
     def write(stage: Stage) -> Written:
         return victim.write(stage, victim.FILES[kind][version])
 
-    return store.commit(victim.location_in(store, kind), victim.recipe(kind, version), write, force=force).fresh
+    return vault.commit(victim.location_in(vault, kind), victim.recipe(kind, version), write, force=force).fresh
 
 
-def recorded(store: Store) -> str:
-    return str(json.loads((store.root / OWNER).read_bytes())["owner"])
+def recorded(vault: Vault) -> str:
+    return str(json.loads((vault.root / OWNER).read_bytes())["owner"])
 
 
 def test_the_first_to_write_owns_it_for_good(scratch: Path, kind: Kind) -> None:
-    first, second = store_of(scratch, "first"), store_of(scratch, "second")
+    first, second = vault_of(scratch, "first"), vault_of(scratch, "second")
     location = victim.location_in(first, kind)
     assert not first.owns(location)
     commit(first, kind, 1)
@@ -44,37 +44,37 @@ def test_the_first_to_write_owns_it_for_good(scratch: Path, kind: Kind) -> None:
 
 
 def test_it_is_taken_over_when_it_is_next_written(scratch: Path, kind: Kind) -> None:
-    commit(store_of(scratch, None), kind, 1)
-    store = store_of(scratch, "me")
-    before = tree(store.root)
-    assert not commit(store, kind, 1)
-    assert tree(store.root) == before, "an unchanged rerun writes nothing"
-    assert commit(store, kind, 1, force=True)
-    assert {name: data for name, data in tree(store.root).items() if not name.startswith(".imgassets")} == before
-    assert store.owns(victim.location_in(store, kind))
+    commit(vault_of(scratch, None), kind, 1)
+    vault = vault_of(scratch, "me")
+    before = tree(vault.root)
+    assert not commit(vault, kind, 1)
+    assert tree(vault.root) == before, "an unchanged rerun writes nothing"
+    assert commit(vault, kind, 1, force=True)
+    assert {name: data for name, data in tree(vault.root).items() if not name.startswith(".imgassets")} == before
+    assert vault.owns(victim.location_in(vault, kind))
 
 
 def test_what_fails_claims_nothing(scratch: Path, kind: Kind) -> None:
     def fail(stage: Stage) -> Written:
         raise BadInput("no.npz is bad.")
 
-    store = store_of(scratch, "me")
+    vault = vault_of(scratch, "me")
     with pytest.raises(BadInput):
-        store.commit(victim.location_in(store, kind), victim.recipe(kind, 1), fail)
-    assert tree(store.root) == {}
+        vault.commit(victim.location_in(vault, kind), victim.recipe(kind, 1), fail)
+    assert tree(vault.root) == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no JSON"])
 def test_a_damaged_record_is_nobody_s(scratch: Path, text: str) -> None:
-    store = store_of(scratch, "me")
-    commit(store, "file", 1)
-    (store.root / OWNER).write_text(text)
-    assert not store.owns(victim.location_in(store, "file"))
-    commit(store, "file", VERSION)
-    assert (store.root / OWNER).read_text() == text
+    vault = vault_of(scratch, "me")
+    commit(vault, "file", 1)
+    (vault.root / OWNER).write_text(text)
+    assert not vault.owns(victim.location_in(vault, "file"))
+    commit(vault, "file", VERSION)
+    assert (vault.root / OWNER).read_text() == text
 
 
-def test_all_who_write_in_the_store_can_claim(shared: Path) -> None:  # noqa: F811
+def test_all_who_write_in_the_vault_can_claim(shared: Path) -> None:  # noqa: F811
     def write(stage: Stage) -> Written:
         with stage.create("a") as sink:
             sink.write(b"a")
@@ -82,10 +82,10 @@ def test_all_who_write_in_the_store_can_claim(shared: Path) -> None:  # noqa: F8
 
     def claim(dataset: str) -> None:
         os.umask(0o077)
-        store = Store(shared, shared / "nowhere", lambda _: "me")
-        location = store.location(dataset, "made", "one", folder=True)
-        store.commit(location, victim.recipe("folder", 1), write)
-        assert store.owns(location)
+        vault = Vault(shared, shared / "nowhere", lambda _: "me")
+        location = vault.location(dataset, "made", "one", folder=True)
+        vault.commit(location, victim.recipe("folder", 1), write)
+        assert vault.owns(location)
 
     apart(lambda: claim("first"), 54_322)
     apart(lambda: claim("second"), 54_323)

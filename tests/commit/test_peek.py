@@ -1,18 +1,18 @@
-"""A look at a store: what is remembered, and stand-ins for what is not."""
+"""A look at a vault: what is remembered, and stand-ins for what is not."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from imgassets.commit.peek import PeekStore, is_unread, unread
-from imgassets.commit.store import Store
+from imgassets.commit.peek import PeekVault, is_unread, unread
+from imgassets.commit.vault import Vault
 
 
 def test_a_look_reads_and_writes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "raw"
     file.write_bytes(b"bytes")
-    look = PeekStore(tmp_path / "store", tmp_path / "state")
+    look = PeekVault(tmp_path / "store", tmp_path / "state")
     assert look.looking
     assert look.checksums.known(file) is None
     assert is_unread(look.checksums.of(file))
@@ -24,10 +24,10 @@ def test_a_look_knows_what_a_run_has_read(tmp_path: Path) -> None:
     file = tmp_path / "raw"
     file.write_bytes(b"bytes")
     os.utime(file, (1e9, 1e9))  # what was just written may still change unseen
-    run = Store(tmp_path / "store", tmp_path / "state")
+    run = Vault(tmp_path / "store", tmp_path / "state")
     assert not run.looking
     checksum = run.checksums.of(file)
-    look = PeekStore(run.root, run.state)
+    look = PeekVault(run.root, run.state)
     assert look.checksums.known(file) == look.checksums.of(file) == checksum
     assert not is_unread(checksum)
     file.write_bytes(b"other bytes")

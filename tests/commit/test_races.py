@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from imgassets.commit import Location, Recipe, Stage, Store, Written
+from imgassets.commit import Location, Recipe, Stage, Vault, Written
 from imgassets.commit.publish import make_folders
 from imgassets.errors import BadInput, StoreError
 from tests.commit import victim
@@ -25,21 +25,21 @@ fork = get_context("fork")
 
 def outcome(root: Path, kind: Kind, version: int) -> str:
     """How one of several writers fares."""
-    store = victim.store_at(root)
+    vault = victim.vault_at(root)
 
     def write(stage: Stage) -> Written:
         time.sleep(0.05 if os.getpid() % 2 else 0.002)  # some are still at it when the others have tried for a while
         return victim.write(stage, FILES[kind][version])
 
     try:
-        commit = store.commit(victim.location_in(store, kind), victim.recipe(kind, version), write)
+        commit = vault.commit(victim.location_in(vault, kind), victim.recipe(kind, version), write)
     except StoreError as error:
         return "busy" if f"{commit_path(root, kind)} is being written by process " in str(error) else str(error)
     return f"made {version}" if commit.fresh else "unchanged"
 
 
 def commit_path(root: Path, kind: Kind) -> Path:
-    return victim.location_in(victim.store_at(root), kind).path
+    return victim.location_in(victim.vault_at(root), kind).path
 
 
 def race(root: Path, kind: Kind, versions: list[int]) -> list[str]:
@@ -90,12 +90,12 @@ def test_many_races(kind: Kind, scratch: Path, versions: list[int]) -> None:
 
 def test_a_writer_that_fails_next_door_disturbs_nobody(scratch: Path, kind: Kind) -> None:
     """It removes the folders it leaves empty, at the very moment in which others make and use them."""
-    store = victim.store_at(scratch)
+    vault = victim.vault_at(scratch)
     stop = fork.Event()
 
     def commit(name: str, write: Callable[[Stage], Written]) -> Location:
-        location = store.location("demo", "deep", "asset", name, folder=kind == "folder")
-        return store.commit(location, Recipe("demo", name, {}, {}, "raw/1", "1"), write).location
+        location = vault.location("demo", "deep", "asset", name, folder=kind == "folder")
+        return vault.commit(location, Recipe("demo", name, {}, {}, "raw/1", "1"), write).location
 
     def bad(stage: Stage) -> Written:
         raise BadInput("no.npz is bad.")
@@ -119,7 +119,7 @@ def test_a_writer_that_fails_next_door_disturbs_nobody(scratch: Path, kind: Kind
     try:
         for i in range(300):
             location = commit(f"good-{i}", good)
-            store.verify(location)
+            vault.verify(location)
             for path in [location.path / "x", location.manifest, location.path]:  # leave the folder empty again
                 if path == location.path and kind == "folder":
                     for file in path.iterdir():
@@ -138,7 +138,7 @@ def test_a_writer_that_fails_next_door_disturbs_nobody(scratch: Path, kind: Kind
 def owner(root: Path, kind: Kind, work: Callable[[Stage], object]) -> Iterator[int]:
     """A process that holds an artifact's lock; yields its id."""
     ready = fork.Event()
-    store = victim.store_at(root)
+    vault = victim.vault_at(root)
 
     def write(stage: Stage) -> Written:
         work(stage)
@@ -147,7 +147,7 @@ def owner(root: Path, kind: Kind, work: Callable[[Stage], object]) -> Iterator[i
         raise AssertionError
 
     def hold() -> None:
-        store.commit(victim.location_in(store, kind), victim.recipe(kind, VERSION), write)
+        vault.commit(victim.location_in(vault, kind), victim.recipe(kind, VERSION), write)
 
     process = fork.Process(target=hold)
     process.start()
@@ -171,8 +171,8 @@ def test_a_dead_owner_is_succeeded_and_a_live_one_never_robbed(scratch: Path, ki
         while Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
             time.sleep(0.001)
         assert victim.commit(scratch, kind, VERSION)
-    store = victim.store_at(scratch)
-    store.verify(victim.location_in(store, kind))
+    vault = victim.vault_at(scratch)
+    vault.verify(victim.location_in(vault, kind))
 
 
 def test_workers_that_outlive_their_owner_may_still_be_writing(scratch: Path, kind: Kind) -> None:
@@ -200,10 +200,10 @@ def test_workers_that_outlive_their_owner_may_still_be_writing(scratch: Path, ki
             assert time.monotonic() < deadline
 
 
-def test_a_link_to_the_store_leads_to_the_same_lock(scratch: Path) -> None:
+def test_a_link_to_the_vault_leads_to_the_same_lock(scratch: Path) -> None:
     (scratch / "link").symlink_to(scratch / "store", target_is_directory=True)
     (scratch / "store").mkdir()
-    linked = Store(scratch / "link", scratch / "state")
+    linked = Vault(scratch / "link", scratch / "state")
     with owner(scratch, "folder", lambda stage: None), pytest.raises(StoreError, match="is being written by"):
         linked.commit(victim.location_in(linked, "folder"), victim.recipe("folder", 1), lambda stage: Written())
 

@@ -34,12 +34,12 @@ def numbered(kind: Kind, number: int) -> dict[str, bytes]:
 def republishing(root: Path, kind: Kind, *, exchange: bool) -> Iterator[Any]:
     """A process that publishes one version after the other; yields a count of them."""
     stop, count = fork.Event(), fork.Value("i", 0)
-    store = victim.store_at(root)
+    vault = victim.vault_at(root)
 
     def publish_next() -> None:
         files = numbered(kind, count.value)
         recipe = victim.recipe(kind, count.value)
-        store.commit(victim.location_in(store, kind), recipe, lambda stage: victim.write(stage, files))
+        vault.commit(victim.location_in(vault, kind), recipe, lambda stage: victim.write(stage, files))
         count.value += 1
 
     def publish_on() -> None:
@@ -62,8 +62,8 @@ def republishing(root: Path, kind: Kind, *, exchange: bool) -> Iterator[Any]:
 def read_while_republished(scratch: Path, kind: Kind, seconds: float, *, exchange: bool) -> Counter[str]:
     """What a reader meets: `missing` (no such file just now), or `mixed` and `error`, which must never be."""
     met: Counter[str] = Counter()
-    store = victim.store_at(scratch)
-    location = victim.location_in(store, kind)
+    vault = victim.vault_at(scratch)
+    location = victim.location_in(vault, kind)
     with republishing(scratch, kind, exchange=exchange) as count:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -72,13 +72,13 @@ def read_while_republished(scratch: Path, kind: Kind, seconds: float, *, exchang
                 for name in numbered(kind, 0):
                     data = location.file(name).read_bytes()
                     met["mixed"] += data != numbered(kind, int(data[:9]))[name]
-                before = store.manifest(location)
+                before = vault.manifest(location)
                 found = {record.name: location.file(record.name).read_bytes() for record in before.files}
-                if store.manifest(location) == before:
+                if vault.manifest(location) == before:
                     met["quiet"] += 1
                     met["mixed"] += found != numbered(kind, before.recipe.config["version"])
                 if met["reads"] % 10 == 0:
-                    store.verify(location)
+                    vault.verify(location)
             except (FileNotFoundError, MissingUpstream):
                 met["missing"] += 1
             except ImgassetsError as error:
@@ -104,7 +104,7 @@ def test_readers_never_meet_a_mixed_or_missing_version(
 
 def test_a_folder_or_file_that_is_open_stays_what_it_is(scratch: Path, kind: Kind) -> None:
     victim.commit(scratch, kind, 1)
-    location = victim.location_in(victim.store_at(scratch), kind)
+    location = victim.location_in(victim.vault_at(scratch), kind)
     name = "gone/b.bin" if kind == "folder" else "x.tar"
     with open(location.file(name), "rb") as file:
         first = file.read(1000)
@@ -118,7 +118,7 @@ def test_a_folder_or_file_that_is_open_stays_what_it_is(scratch: Path, kind: Kin
 def test_what_was_set_aside_is_found_again(scratch: Path, kind: Kind, died: int) -> None:
     """Death before each of the three renames that stand for an exchange."""
     victim.commit(scratch, kind, 1)
-    location = victim.location_in(victim.store_at(scratch), kind)
+    location = victim.location_in(victim.vault_at(scratch), kind)
     old = tree(location.path)
 
     def die() -> None:
@@ -142,9 +142,9 @@ def test_what_was_set_aside_is_found_again(scratch: Path, kind: Kind, died: int)
     def write(stage: Stage) -> Written:
         raise BadInput("no.npz is bad.")
 
-    store = victim.store_at(scratch)
+    vault = victim.vault_at(scratch)
     with pytest.raises(BadInput):  # an attempt that makes nothing new brings the old version back all the same
-        store.commit(location, victim.recipe(kind, 3), write)
+        vault.commit(location, victim.recipe(kind, 3), write)
     found = tree(location.path)
     assert found == old if died < 3 else set(found) > {"sub", "sub/big.bin"}
     assert sorted(path.name for path in location.path.parent.iterdir()) == ["one"]

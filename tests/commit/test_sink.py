@@ -14,7 +14,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgassets.commit import Location, Recipe, ScatterSink, Sink, Stage, Store, Written, load
+from imgassets.commit import Location, Recipe, ScatterSink, Sink, Stage, Vault, Written, load
 from imgassets.errors import StoreError
 
 RECIPE = Recipe("demo/numbers", "one", {}, {}, "raw/1", "1")
@@ -23,12 +23,12 @@ LARGE = b"x" * 100_000
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store", tmp_path / "state")
+def vault(tmp_path: Path) -> Vault:
+    return Vault(tmp_path / "store", tmp_path / "state")
 
 
-def location(store: Store) -> Location:
-    return store.location("demo", "numbers", "one", folder=True)
+def location(vault: Vault) -> Location:
+    return vault.location("demo", "numbers", "one", folder=True)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ WAYS: dict[str, Callable[[Stage], Any]] = {
 
 @pytest.mark.parametrize("call", WAYS)
 def test_an_error_that_a_library_drops_is_raised_again(
-    store: Store, fail_once: Callable[[str], None], call: str
+    vault: Vault, fail_once: Callable[[str], None], call: str
 ) -> None:
     seen: list[OSError] = []
 
@@ -77,14 +77,14 @@ def test_an_error_that_a_library_drops_is_raised_again(
         return Written()
 
     with pytest.raises(StoreError, match=r"could not be written: Input/output error \(.*/a\.bin\)"):
-        store.commit(location(store), RECIPE, write)
+        vault.commit(location(vault), RECIPE, write)
     assert seen == [seen[0]] * 3
-    assert not location(store).path.exists()
+    assert not location(vault).path.exists()
 
 
 @pytest.mark.parametrize("call", WAYS)
 def test_an_error_that_a_library_makes_another_one_of_is_told_as_it_was(
-    store: Store, fail_once: Callable[[str], None], call: str
+    vault: Vault, fail_once: Callable[[str], None], call: str
 ) -> None:
     def write(stage: Stage) -> Written:
         with WAYS[call](stage) as sink:
@@ -94,11 +94,11 @@ def test_an_error_that_a_library_makes_another_one_of_is_told_as_it_was(
             raise RuntimeError("Can't decrement id ref count")
 
     with pytest.raises(StoreError, match="Input/output error"):
-        store.commit(location(store), RECIPE, write)
+        vault.commit(location(vault), RECIPE, write)
 
 
 @pytest.mark.parametrize("call", WAYS)
-def test_a_failed_fsync_is_final(store: Store, fail_once: Callable[[str], None], call: str) -> None:
+def test_a_failed_fsync_is_final(vault: Vault, fail_once: Callable[[str], None], call: str) -> None:
     def write(stage: Stage) -> Written:
         with WAYS[call](stage) as sink:
             by_write(sink)
@@ -108,7 +108,7 @@ def test_a_failed_fsync_is_final(store: Store, fail_once: Callable[[str], None],
         return Written()
 
     with pytest.raises(StoreError, match="Input/output error"):
-        store.commit(location(store), RECIPE, write)
+        vault.commit(location(vault), RECIPE, write)
 
 
 @given(pieces=st.lists(st.binary(max_size=50), max_size=12), seed=st.randoms(), short=st.integers(1, 60))
@@ -131,22 +131,22 @@ def test_parts_lie_where_they_were_put(
     assert sink.digest() == xxhash.xxh3_128_hexdigest(whole)
 
 
-def test_a_linked_file_is_the_one_that_was_recorded(store: Store) -> None:
+def test_a_linked_file_is_the_one_that_was_recorded(vault: Vault) -> None:
     def make(stage: Stage) -> Written:
         with stage.create("a.bin") as sink:
             sink.write(b"abc")
         return Written()
 
-    store.commit(location(store), RECIPE, make)
-    record, source = load(location(store).manifest).files[0], location(store).file("a.bin")
-    other = store.location("demo", "numbers", "two", folder=True)
+    vault.commit(location(vault), RECIPE, make)
+    record, source = load(location(vault).manifest).files[0], location(vault).file("a.bin")
+    other = vault.location("demo", "numbers", "two", folder=True)
 
     def take(stage: Stage) -> Written:
         stage.link(source, record)
         return Written()
 
-    assert store.commit(other, RECIPE, take).manifest.files == (record,)
+    assert vault.commit(other, RECIPE, take).manifest.files == (record,)
     assert source.samefile(other.file("a.bin"))
     source.write_bytes(b"abd")
     with pytest.raises(StoreError, match=rf"{source} is damaged: delete {source.parent} and run again\."):
-        store.commit(other, RECIPE, take, force=True)
+        vault.commit(other, RECIPE, take, force=True)

@@ -1,4 +1,4 @@
-"""Two writers who have nothing but the store in common: two homes, two mounts of it, two users."""
+"""Two writers who have nothing but the vault in common: two homes, two mounts of it, two users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from imgassets.commit import Commit, Stage, Store, Written
+from imgassets.commit import Commit, Stage, Vault, Written
 from imgassets.errors import ImgassetsError, Taken
 from tests.commit import victim
 from tests.commit.invariants import VERSION, tree
@@ -33,8 +33,8 @@ class Writer:
     state: Path
     user: int | None = None
 
-    def store(self, name: str) -> Store:
-        return Store(self.stores / name, self.state, victim.store_at(self.state).owner)
+    def vault(self, name: str) -> Vault:
+        return Vault(self.stores / name, self.state, victim.vault_at(self.state).owner)
 
     def run(self, work: Callable[[], object]) -> Any:
         """A process of this user that does `work`; started."""
@@ -97,17 +97,17 @@ class bound:  # noqa: N801
         subprocess.run(["umount", "--lazy", str(self._second)], check=True)  # what is mapped may be still
 
 
-def make(store: Store, kind: Kind, version: int) -> Commit:
+def make(vault: Vault, kind: Kind, version: int) -> Commit:
     def write(stage: Stage) -> Written:
         time.sleep(0.05 if os.getpid() % 2 else 0.002)
         return victim.write(stage, FILES[kind][version])
 
-    return store.commit(victim.location_in(store, kind), victim.recipe(kind, version), write)
+    return vault.commit(victim.location_in(vault, kind), victim.recipe(kind, version), write)
 
 
-def outcome(store: Store, kind: Kind) -> str:
+def outcome(vault: Vault, kind: Kind) -> str:
     try:
-        commit = make(store, kind, VERSION)
+        commit = make(vault, kind, VERSION)
     except Taken:
         return "taken"
     except ImgassetsError as error:
@@ -116,21 +116,21 @@ def outcome(store: Store, kind: Kind) -> str:
 
 
 def race(writers: list[Writer], name: str, kind: Kind, start: str) -> list[str]:
-    """Both at once on one new store; returns how they end."""
-    root = writers[0].store(name).root
+    """Both at once on one new vault; returns how they end."""
+    root = writers[0].vault(name).root
     root.mkdir(parents=True)
     if writers[0].user is not None:
         os.chown(root, 0, GROUP)
         root.chmod(0o2775)
     if start == "republish":
-        first = writers[0].run(partial(make, writers[0].store(name), kind, 1))
+        first = writers[0].run(partial(make, writers[0].vault(name), kind, 1))
         first.join()
         assert first.exitcode == 0
     barrier, results = fork.Barrier(len(writers)), fork.SimpleQueue()
 
     def work(writer: Writer) -> None:
         barrier.wait()
-        results.put(outcome(writer.store(name), kind))
+        results.put(outcome(writer.vault(name), kind))
 
     processes = [writer.run(partial(work, writer)) for writer in writers]
     found = [results.get() for _ in processes]
@@ -155,7 +155,7 @@ def test_always_one_whole_artifact_and_no_wrong_success(
         assert "made" in ends
         assert set(ends) <= {"made", "unchanged", "taken"}, ends
         assert ends.count("made") == 1
-        store = writers[1].store(f"round-{i}")
-        assert tree(store.root) == whole, "neither more nor less than an undisturbed run leaves"
-        store.verify(victim.location_in(store, kind))
+        vault = writers[1].vault(f"round-{i}")
+        assert tree(vault.root) == whole, "neither more nor less than an undisturbed run leaves"
+        vault.verify(victim.location_in(vault, kind))
     print(f"{count} races of {way}: {dict(seen)}")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from imgassets.commit import Location, Recipe, Stage, Store, Written, checksum
+from imgassets.commit import Location, Recipe, Stage, Vault, Written, checksum
 
 Kind = Literal["folder", "file"]
 BEGIN, END = "/imgassets-begin", "/imgassets-end"
@@ -31,12 +31,12 @@ SCATTERED = {"same.bin"}
 """Not written from front to back."""
 
 
-def store_at(root: Path) -> Store:
-    return Store(root / "store", root / "state", lambda dataset: f"owner of {dataset}")
+def vault_at(root: Path) -> Vault:
+    return Vault(root / "store", root / "state", lambda dataset: f"owner of {dataset}")
 
 
-def location_in(store: Store, kind: Kind) -> Location:
-    return store.location("demo", kind, "one" if kind == "folder" else "x.tar", folder=kind == "folder")
+def location_in(vault: Vault, kind: Kind) -> Location:
+    return vault.location("demo", kind, "one" if kind == "folder" else "x.tar", folder=kind == "folder")
 
 
 def recipe(kind: Kind, version: int) -> Recipe:
@@ -63,12 +63,12 @@ def write(stage: Stage, files: Mapping[str, bytes]) -> Written:
 
 def commit(root: Path, kind: Kind, version: int, *, force: bool = False) -> bool:
     """Commit one version; True if it was made."""
-    store = store_at(root)
+    vault = vault_at(root)
     files = FILES[kind][version]
     tick, checksum.TICK = checksum.TICK, 0  # how many calls there are must not depend on the speed of the disk
     try:
-        made = store.commit(
-            location_in(store, kind), recipe(kind, version), lambda stage: write(stage, files), force=force
+        made = vault.commit(
+            location_in(vault, kind), recipe(kind, version), lambda stage: write(stage, files), force=force
         )
     finally:
         checksum.TICK = tick

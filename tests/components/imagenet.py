@@ -143,7 +143,7 @@ class Graph:
         return self._checks(asset, {"dagster/partition": partition})[partition]
 
     def check_range(self, asset: str) -> dict[str | None, dict[str, dg.AssetCheckEvaluation]]:
-        """Evaluate the checks of all partitions in one run, by partition (None: the run's own verdict) and name."""
+        """Evaluate the checks of all partitions in one run, by partition (None: the run's own finding) and name."""
         first, *_, last = self.keys(asset)
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
         return self._checks(asset, tags)
@@ -169,7 +169,7 @@ class Graph:
         return artifact
 
     def files(self) -> dict[str, bytes]:
-        """Everything in the store, hidden files too."""
+        """Everything in the vault, hidden files too."""
         root = Path(self.storage.store)
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,12 @@ def test_kinds_do_not_know_each_other(kind: str) -> None:
 
 def test_every_room_has_its_floor() -> None:
     assert {room(module) for module in MODULES} == FLOOR.keys()
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    nodes = (node for module in MODULES for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef))
+    counts = Counter(node.name for node in nodes if not node.name.startswith("_"))
+    assert not [name for name, count in counts.items() if count > 1]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -8,21 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from imgassets.formats.ct_shard import Sample, Shard, write_shard
+from imgassets.formats.ct_shard import Resampled, WrittenShard, write_shard
 from imgassets.formats.ct_split import dump, shard_name, split_manifest
 
 SHAPE = (6, 5, 4)
 REPORTS = ("No pathology: café, ≤5 mm, µ.", "", "x" * 511, "y" * 512, "z" * 513)
 
 
-def sample(number: int, shape: tuple[int, ...] = SHAPE) -> Sample:
+def sample(number: int, shape: tuple[int, ...] = SHAPE) -> Resampled:
     array = np.random.default_rng(number).uniform(-1, 1, shape).astype(np.float16)
     labels = tuple(int(bit) for bit in np.random.default_rng(number).integers(0, 2, 18))
     digest = hashlib.sha256(array.data).hexdigest()
-    return Sample(f"train_{number}_a_1", array, REPORTS[number % 5], labels, (512, 512, 300), (0.7, 0.7, 1.0), digest)
+    return Resampled(
+        f"train_{number}_a_1", array, REPORTS[number % 5], labels, (512, 512, 300), (0.7, 0.7, 1.0), digest
+    )
 
 
-def shard_bytes(samples: list[Sample]) -> tuple[bytes, Shard]:
+def shard_bytes(samples: list[Resampled]) -> tuple[bytes, WrittenShard]:
     sink = io.BytesIO()
     shard = write_shard(sink, samples)
     return sink.getvalue(), shard

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput, MissingUpstream, StoreError
-from imgassets.formats.ct_shard import Sample, records_of, write_shard
+from imgassets.formats.ct_shard import Resampled, records_of, write_shard
 from imgassets.formats.ct_split import CtSplit, decoders, map_volume, read_text
 from imgassets.formats.ustar import header, scan
 from tests.formats.ct_making import REPORTS, SHAPE, sample, shard_bytes, write_split
@@ -64,7 +64,7 @@ def test_the_same_samples_give_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("key", ["a.b", "", "../x", "a/b", "ä", "x" * 91])
 def test_keys_that_webdataset_would_cut_or_that_leave_the_archive_are_refused(key: str) -> None:
-    bad = Sample(key, np.zeros(SHAPE, np.float16), "", (), (1, 1, 1), (1, 1, 1), "")
+    bad = Resampled(key, np.zeros(SHAPE, np.float16), "", (), (1, 1, 1), (1, 1, 1), "")
     with pytest.raises(BadInput, match="cannot name a sample"):
         shard_bytes([bad])
     with pytest.raises(BadInput, match="used twice"):
@@ -77,7 +77,7 @@ def test_memory_does_not_grow_with_the_number_of_samples() -> None:
             return len(memoryview(data))
 
     def peak(count: int) -> int:
-        def stream() -> Iterator[Sample]:
+        def stream() -> Iterator[Resampled]:
             for number in range(count):
                 yield sample(number, (64, 64, 64))
 

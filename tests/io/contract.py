@@ -203,7 +203,7 @@ class IOManagerContract:
 
 
 def _bytes(root: Path) -> dict[str, bytes]:
-    """Every file of a store, but for the record of its owner, who is another one in every home."""
+    """Every file of a vault, but for the record of its owner, who is another one in every home."""
     owners = root / ".imgassets" / "owners"
     files = [path for path in root.rglob("*") if path.is_file() and path.parent != owners]
     return {str(path.relative_to(root)): path.read_bytes() for path in files}

@@ -10,7 +10,7 @@ from PIL import Image
 from imgassets.formats.activation_npz import ActivationReader
 from imgassets.io.activations import ActivationsIOManager, NetworkOutputs, ReconstructionsIOManager
 from imgassets.io.base import ArtifactIOManager
-from imgassets.models.extract import Outputs, Samples
+from imgassets.models.extract import Batch, Outputs
 from imgassets.models.statistics import Moments
 from imgassets.resources import Storage
 from tests.io.contract import KEYS, IOManagerContract
@@ -26,7 +26,7 @@ def outputs(key: str, rows: int = ROWS) -> Iterator[Outputs]:
         count = len(index)
         full = rng.normal(size=(count, *SHAPE)).astype(np.float32)
         images = rng.integers(0, 256, (2, count, 3, 8, 8), np.uint8)
-        samples = Samples(index, tuple(f"npz_sample_{i}" for i in index), index % 1000, images[0])
+        samples = Batch(index, tuple(f"npz_sample_{i}" for i in index), index % 1000, images[0])
         largest = {"midblock": np.abs(full).max(axis=(1, 2, 3))}
         norm = {"midblock": np.linalg.norm(full.reshape(count, -1), axis=1)}
         pooled = {"midblock": full.mean(axis=(2, 3))}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgassets.formats.ct_shard import Sample, Shard
+from imgassets.formats.ct_shard import Resampled, WrittenShard
 from imgassets.io.ct_rate import CtShardIOManager
 from imgassets.resources import Storage
 from tests.io.contract import IOManagerContract
@@ -25,10 +25,10 @@ class Content:
     skipped: list[dict[str, str]] = field(default_factory=list)
     noted: list[dict[str, str]] = field(default_factory=list)
 
-    def samples(self, work: Path) -> Iterator[Sample]:
+    def samples(self, work: Path) -> Iterator[Resampled]:
         work.mkdir(parents=True)
         array = np.full((4, 5, 6), self.number, np.float16)
-        yield Sample(f"train_{self.number}_a_1", array, "report", (1, 0), (4, 5, 6), (1, 1, 1), "")
+        yield Resampled(f"train_{self.number}_a_1", array, "report", (1, 0), (4, 5, 6), (1, 1, 1), "")
         self.skipped.append({"key": f"train_{self.number}_a_2", "reason": "blank"})
         work.rmdir()
 
@@ -42,5 +42,5 @@ class TestCtShards(IOManagerContract):
     def content(self, key: str) -> Content:
         return Content(int(key[-6:]))
 
-    def check(self, handle: Shard, key: str) -> None:
+    def check(self, handle: WrittenShard, key: str) -> None:
         assert [record.key for record in handle.samples] == [f"train_{int(key[-6:])}_a_1"]

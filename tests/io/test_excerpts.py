@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa  # noqa: TID253  (a test of what is written with it)
 import pytest
 
-from imgassets.commit import Manifest, Recipe, Store
+from imgassets.commit import Manifest, Recipe, Vault
 from imgassets.errors import StoreError
 from imgassets.formats.index import Index, IndexReader, write_index
 from imgassets.io.excerpts import excerpt, still_says
@@ -17,11 +17,11 @@ NAMES = ["a", "b", "c"]
 
 
 def index(folder: Path, columns: dict[str, Any], **facts: Any) -> tuple[Manifest, IndexReader]:
-    store = Store(folder / "store", folder / "state")
-    location = store.location("demo", "index", "all", folder=True)
+    vault = Vault(folder / "store", folder / "state")
+    location = vault.location("demo", "index", "all", folder=True)
     recipe = Recipe("demo/index", "all", {}, {}, "index/1", "1")
     content = Index(pa.table(columns), {}, facts)
-    manifest = store.commit(location, recipe, lambda stage: write_index(content, stage)).manifest
+    manifest = vault.commit(location, recipe, lambda stage: write_index(content, stage)).manifest
     return manifest, IndexReader(location.path)
 
 

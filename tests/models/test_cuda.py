@@ -9,7 +9,7 @@ import pytest
 import torch  # noqa: TID253
 
 from imgassets.models.device import place
-from imgassets.models.extract import Extractor, Outputs, Samples
+from imgassets.models.extract import Batch, Extractor, Outputs
 from imgassets.models.settings import Compute, Extraction
 from tests.models.networks import TINY, network
 
@@ -24,7 +24,7 @@ def extracted(compute: Compute, most: int | None = None) -> list[Outputs]:
     size = TINY.img_resolution
     images = rng.integers(0, 256, (COUNT, TINY.img_channels, size, size), np.uint8)
     ids = np.arange(COUNT)
-    samples = Samples(ids, tuple(map(str, ids)), ids, images)
+    samples = Batch(ids, tuple(map(str, ids)), ids, images)
     placed, device = place(network(TINY), compute)
     return list(Extractor(placed, device, Extraction(), layers=LAYERS, image=True, most=most)([samples]))
 
@@ -49,7 +49,7 @@ def test_memory_that_runs_out_halves_the_batch(monkeypatch: pytest.MonkeyPatch) 
     (want,) = extracted(compute)
     forward = Extractor._forward
 
-    def short(self: Extractor, samples: Samples, rows: slice) -> object:
+    def short(self: Extractor, samples: Batch, rows: slice) -> object:
         if min(rows.stop, len(samples)) - rows.start > 3:
             torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
         return forward(self, samples, rows)

@@ -10,7 +10,7 @@ import torch  # noqa: TID253
 from imgassets.errors import BadInput, StoreError
 from imgassets.models.device import choose_device, place
 from imgassets.models.edm import Denoiser
-from imgassets.models.extract import Extractor, Outputs, Samples
+from imgassets.models.extract import Batch, Extractor, Outputs
 from imgassets.models.noise import noise
 from imgassets.models.settings import Compute, Extraction
 from tests.models.networks import TINY, network
@@ -21,11 +21,11 @@ CLASSES = np.arange(COUNT) * 83
 LAYERS = ("encoder_bottleneck", "midblock")
 
 
-def batches(size: int, count: int = COUNT, images: bool = True) -> Iterator[Samples]:
+def batches(size: int, count: int = COUNT, images: bool = True) -> Iterator[Batch]:
     for start in range(0, count, size):
         index = np.arange(start, min(start + size, count))
         names = tuple(f"npz_sample_{i}" for i in index)
-        yield Samples(index, names, CLASSES[index % COUNT], IMAGES[index % COUNT] if images else None)
+        yield Batch(index, names, CLASSES[index % COUNT], IMAGES[index % COUNT] if images else None)
 
 
 def run(
@@ -130,14 +130,14 @@ def test_a_nan_names_sample_and_layer() -> None:
 @pytest.mark.parametrize("class_id", [-1, 1000])
 def test_a_class_the_network_does_not_have_is_refused(class_id: int) -> None:
     placed, device = place(network(TINY), Compute(device="cpu"))
-    samples = Samples(np.array([4]), ("npz_sample_4",), np.array([class_id]), IMAGES[:1])
+    samples = Batch(np.array([4]), ("npz_sample_4",), np.array([class_id]), IMAGES[:1])
     with pytest.raises(BadInput, match=f"npz_sample_4: class {class_id}"):
         list(Extractor(placed, device, Extraction(), layers=LAYERS)([samples]))
 
 
 def test_images_of_another_size_are_refused() -> None:
     placed, device = place(network(TINY), Compute(device="cpu"))
-    samples = Samples(np.array([4]), ("npz_sample_4",), np.array([0]), np.zeros((1, 3, 32, 32), np.uint8))
+    samples = Batch(np.array([4]), ("npz_sample_4",), np.array([0]), np.zeros((1, 3, 32, 32), np.uint8))
     with pytest.raises(BadInput, match=r"npz_sample_4: images of shape \[1, 3, 16, 16\]"):
         list(Extractor(placed, device, Extraction(), layers=LAYERS)([samples]))
 
@@ -189,7 +189,7 @@ def test_reading_runs_ahead_and_memory_does_not_grow() -> None:
     alive, most, lock = 0, 0, threading.Lock()
     readers = set()
 
-    def read() -> Iterator[Samples]:
+    def read() -> Iterator[Batch]:
         nonlocal alive, most
         for samples in batches(4, 240):
             readers.add(threading.current_thread())

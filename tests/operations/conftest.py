@@ -58,7 +58,7 @@ class Home:
         return {f"{outcome['asset']}/{key}" for outcome in outcomes for key in outcome["built"]}
 
     def tree(self) -> dict[str, tuple[int, int]]:
-        """Size and time of every file, and of the store's folders: SQLite's come and go as it reads."""
+        """Size and time of every file, and of the vault's folders: SQLite's come and go as it reads."""
         return {
             str(path.relative_to(self.path)): (path.stat().st_size, path.stat().st_mtime_ns)
             for path in self.path.rglob("*")
@@ -66,7 +66,7 @@ class Home:
         }
 
     def content(self) -> dict[str, bytes]:
-        """Every file in the store."""
+        """Every file in the vault."""
         return {
             str(path.relative_to(self.store)): path.read_bytes() for path in self.store.rglob("*") if path.is_file()
         }

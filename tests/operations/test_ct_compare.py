@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from imgassets.errors import BadInput
-from imgassets.formats.ct_shard import Sample, write_shard
+from imgassets.formats.ct_shard import Resampled, write_shard
 from imgassets.formats.ct_split import dump, shard_name, split_manifest
 from imgassets.operations.ct_compare import STEP, compare, describe_split
 from imgassets.sample_data.ct_rate import chest, nifti
@@ -39,7 +39,7 @@ def made(tmp_path: Path) -> Path:
         path.write_bytes(nifti(chest((30, 28, 20), number), SPACING))
         array = np.empty(RECIPE.shape, np.float16)
         resample(read_nifti(path), SPACING, RECIPE, array)
-        samples.append(Sample(f"train_{number}_a_1", array, "r", (1,) + (0,) * 17, (30, 28, 20), SPACING, ""))
+        samples.append(Resampled(f"train_{number}_a_1", array, "r", (1,) + (0,) * 17, (30, 28, 20), SPACING, ""))
     sink = io.BytesIO()
     shard = write_shard(sink, samples)
     (tmp_path / "split" / shard_name(0)).write_bytes(sink.getvalue())

@@ -1,4 +1,4 @@
-"""What plans foresee, to the byte where the size is fixed beforehand, compared with what lies in the store."""
+"""What plans foresee, to the byte where the size is fixed beforehand, compared with what lies in the vault."""
 
 from __future__ import annotations
 

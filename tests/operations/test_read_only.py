@@ -1,4 +1,4 @@
-"""Looking at a store takes no lock and no permission to write: it may be mounted read-only."""
+"""Looking at a vault takes no lock and no permission to write: it may be mounted read-only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stores.making import folder
 
 @pytest.fixture
 def mounted(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The store of `made`, where nobody can write to it."""
+    """The vault of `made`, where nobody can write to it."""
     with bound(made.path / "store", tmp_path / "read-only"):
         subprocess.run(["mount", "-o", "remount,bind,ro", str(tmp_path / "read-only")], check=True)
         monkeypatch.setenv("IMGASSETS_STORE", str(tmp_path / "read-only"))

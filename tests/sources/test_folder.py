@@ -13,13 +13,13 @@ from PIL import Image
 from imgassets.errors import BadInput
 from imgassets.images.pixels import decode
 from imgassets.sources.base import BadSamples
-from imgassets.sources.files import Files, Ranges
+from imgassets.sources.files import ImageFiles, Ranges
 from imgassets.sources.folder import class_folder, label_folder
 from imgassets.sources.resized import Resized
 from tests.stores.making import dense, encoded, folder, picture, write
 
 
-def reasons(source: Files | Resized) -> dict[str, str]:
+def reasons(source: ImageFiles | Resized) -> dict[str, str]:
     with pytest.raises(BadSamples) as caught:
         source.read(range(len(source)))
     return {source.name(index): reason for index, reason in caught.value.reasons.items()}
@@ -237,7 +237,7 @@ def test_ranges_of_an_archive(tmp_path: Path) -> None:
     offsets, sizes = np.array([*starts[:3], starts[3] - 10]), np.array([*map(len, files), 99])
     names = ["0.jpg", "1.jpg", "2.jpg", "late.jpg", "bad.jpg"]
     table = (np.append(offsets, 0), np.append(sizes, 1), np.arange(5))
-    source = Files(Ranges(archive, names, *table, problems={4: "its member is cut"}))
+    source = ImageFiles(Ranges(archive, names, *table, problems={4: "its member is cut"}))
     assert reasons(source) == {"late.jpg": "only 10 of 99 bytes could be read", "bad.jpg": "its member is cut"}
     assert source.read([2, 0]).columns["image"] == [files[2], files[0]]
     with pytest.raises(BadSamples) as caught:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imgassets.commit import Commit, Recipe
-from imgassets.commit import Store as Artifacts
+from imgassets.commit import Commit, Recipe, Vault
 from imgassets.sources.arrays import ArraySource
 from imgassets.sources.base import Source
-from imgassets.sources.files import Files
+from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder, label_folder
 from imgassets.sources.resized import Resized
 from imgassets.stores.writing import StorePlan, write_store
@@ -21,10 +20,10 @@ from imgassets.stores.writing import StorePlan, write_store
 
 def commit(root: Path, source: Source, format_: str, name: str = "a", **plan: Any) -> Commit:
     """Write a store below `root` by the commit protocol."""
-    artifacts = Artifacts(root / "store", root / "state")
-    location = artifacts.location(name, f"{format_}_store", folder=True)
+    vault = Vault(root / "store", root / "state")
+    location = vault.location(name, f"{format_}_store", folder=True)
     recipe = Recipe(f"{name}/{format_}_store", "all", {}, {}, f"{format_}/1", "1")
-    return artifacts.commit(location, recipe, lambda stage: write_store(source, stage, StorePlan(format_, **plan)))
+    return vault.commit(location, recipe, lambda stage: write_store(source, stage, StorePlan(format_, **plan)))
 
 
 def make(root: Path, source: Source, format_: str, name: str = "a", **plan: Any) -> Path:
@@ -110,7 +109,7 @@ def sources(root: Path) -> dict[str, Source]:
 
 def content(source: Source) -> dict[str, Any]:
     """All columns of a source, read directly."""
-    return dict(source.read(range(len(source))).columns) if isinstance(source, Files) else _joined(source)
+    return dict(source.read(range(len(source))).columns) if isinstance(source, ImageFiles) else _joined(source)
 
 
 def _joined(source: Source) -> dict[str, Any]:

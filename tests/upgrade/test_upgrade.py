@@ -38,7 +38,7 @@ class Earlier:
         return json.loads(done.stdout)
 
     def artifacts(self) -> dict[str, tuple[int, int]]:
-        """Time and size of everything in the store."""
+        """Time and size of everything in the vault."""
         root = self.folder / "store"
         return {str(p.relative_to(root)): (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(root.rglob("*"))}
 

@@ -12,7 +12,7 @@ import pytest
 
 from imgassets.errors import BadInput, StoreError
 from imgassets.sample_data.ct_rate import chest, nifti
-from imgassets.sources.ct_rate import Volume as Row
+from imgassets.sources.ct_rate import VolumeRow
 from imgassets.sources.hub import RemoteFile
 from imgassets.volumes import samples as ct_samples
 from imgassets.volumes.grid import Preprocessing
@@ -50,7 +50,7 @@ def source(tmp_path: Path) -> ShardSource:
         name = f"train_{number}_a_1.nii.gz"
         data = np.zeros(SHAPE, np.int16) if number == 3 else chest(SHAPE, number)
         (tmp_path / name).write_bytes(nifti(data, SPACING))
-        rows.append(Row(name[:-7], RemoteFile(name, 1), SPACING, (1.0, -8192.0), (0,) * 18, str(number)))
+        rows.append(VolumeRow(name[:-7], RemoteFile(name, 1), SPACING, (1.0, -8192.0), (0,) * 18, str(number)))
     return ShardSource(rows, Folder(tmp_path), "0" * 40, RECIPE, 1)
 
 

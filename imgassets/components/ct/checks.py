@@ -5,7 +5,7 @@ import hashlib
 import dagster as dg
 import numpy as np
 
-from imgassets.components.checks import Verdict, artifact_check
+from imgassets.components.checks import Finding, artifact_check
 from imgassets.formats.ct_shard import records_of
 from imgassets.formats.ct_split import MANIFEST, NAME, map_volume
 from imgassets.io.artifacts import Artifact
@@ -23,16 +23,16 @@ def ct_checks(
     ]
 
 
-def _tables_agree(index: Artifact) -> Verdict:
+def _tables_agree(index: Artifact) -> Finding:
     """Every listed volume is in the repository, every volume has its rows and a spacing, and no name comes twice."""
     report = index.open().report
     kinds = ("listed_but_absent", "present_but_unlisted", "without_spacing", "names_of_two_files", "rows_contradicted")
     numbers = {kind: len(report[kind]) for kind in kinds}
     found = [f"{count} {kind.replace('_', ' ')}" for kind, count in numbers.items() if count]
-    return Verdict(not found, numbers, ", ".join(found) or "tables and tree agree")
+    return Finding(not found, numbers, ", ".join(found) or "tables and tree agree")
 
 
-def _membership_complete(index: Artifact) -> Verdict:
+def _membership_complete(index: Artifact) -> Finding:
     """Every volume is in exactly one shard or left out with a reason, and every shard but the last is full."""
     table, facts = index.open().table(["key", "shard", "skip"]), index.manifest.facts
     shards = np.array([-1 if s is None else s for s in table["shard"].to_pylist()])
@@ -42,10 +42,10 @@ def _membership_complete(index: Artifact) -> Verdict:
     full = bool((sizes[:-1] == facts["samples_per_shard"]).all()) and 0 < sizes[-1] <= facts["samples_per_shard"]
     passed = unique and full and len(sizes) == facts["shards"] and bool(((shards < 0) == reasons).all())
     numbers = {"volumes": len(table), "in_shards": int((shards >= 0).sum()), "shards": len(sizes)}
-    return Verdict(passed, numbers, f"{numbers['in_shards']} of {len(table)} volumes in {len(sizes)} shards")
+    return Finding(passed, numbers, f"{numbers['in_shards']} of {len(table)} volumes in {len(sizes)} shards")
 
 
-def _samples_valid(shard: Artifact) -> Verdict:
+def _samples_valid(shard: Artifact) -> Finding:
     """Members lie where the manifest says; volumes are finite, in their range, not blank, and have their SHA-256."""
     import torch
 
@@ -62,10 +62,10 @@ def _samples_valid(shard: Artifact) -> Verdict:
         if not sound or hashlib.sha256(volume.data).hexdigest() != record.sha256:
             bad.append(record.key)
     numbers = {"samples": len(said.samples), "bad": len(bad), "skipped": len(shard.manifest.exceptions)}
-    return Verdict(not bad, numbers, f"{bad[0]} is not sound" if bad else f"{len(said.samples)} samples are sound")
+    return Finding(not bad, numbers, f"{bad[0]} is not sound" if bad else f"{len(said.samples)} samples are sound")
 
 
-def _counts_add_up(manifest: Artifact) -> Verdict:
+def _counts_add_up(manifest: Artifact) -> Finding:
     """Shards, samples and bytes of `manifest.json` are those on disk, and no volume is in two places."""
     split = manifest.open()
     document, folder = split.manifest, manifest.location.path.parent
@@ -82,4 +82,4 @@ def _counts_add_up(manifest: Artifact) -> Verdict:
         and len(set(keys)) == len(keys)
     )
     text = f"{len(split)} samples in {len(listed)} shards, {len(document['skipped'])} left out"
-    return Verdict(passed, numbers, text if passed else f"{MANIFEST} and the folder disagree: {text}")
+    return Finding(passed, numbers, text if passed else f"{MANIFEST} and the folder disagree: {text}")

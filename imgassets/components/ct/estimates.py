@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imgassets.formats.ct_shard import Sample
+from imgassets.formats.ct_shard import Resampled
 from imgassets.formats.ustar import END, RECORD, member_bytes
 from imgassets.io.artifacts import Estimate
-from imgassets.sources.ct_rate import Volume
+from imgassets.sources.ct_rate import VolumeRow
 from imgassets.volumes.grid import Preprocessing
 from imgassets.volumes.samples import INFLATED
 
@@ -20,12 +20,12 @@ VOLUME_SECONDS = 4.0
 """CPU seconds of one volume of 512 × 512 × 300 on one core, download not counted."""
 
 
-def shard_estimate(rows: Sequence[Volume], recipe: Preprocessing, workers: int) -> Estimate:
+def shard_estimate(rows: Sequence[VolumeRow], recipe: Preprocessing, workers: int) -> Estimate:
     """A shard, to the byte, if all of its volumes can be used."""
     like = np.broadcast_to(np.float16(0), recipe.shape)
     files = [row.file.size for row in rows if row.file]
     first = rows[0]
-    sample = Sample(first.key, like, "", first.labels, (512, 512, 300), first.spacing or (1.0, 1.0, 1.0), "")
+    sample = Resampled(first.key, like, "", first.labels, (512, 512, 300), first.spacing or (1.0, 1.0, 1.0), "")
     document = len(json.dumps(sample.document(), ensure_ascii=False).encode())  # one block, whatever the sample
     total = len(rows) * sum(map(member_bytes, (recipe.nbytes, 4 * len(first.labels), document)))
     total += sum(member_bytes(len(row.report.encode())) for row in rows)

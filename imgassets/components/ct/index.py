@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgassets.errors import BadInput
 from imgassets.formats.index import Index
-from imgassets.sources.ct_rate import CLASSES, Listing, Volume, join, prevalence, read_table, skips, table_paths
+from imgassets.sources.ct_rate import CLASSES, Listing, VolumeRow, join, prevalence, read_table, skips, table_paths
 from imgassets.sources.ct_webdataset import Archives
 from imgassets.sources.hub import RemoteFile, Repository
 
@@ -97,7 +97,7 @@ def _report(name: str, listing: Listing, facts: dict[str, Any]) -> dict[str, obj
     }
 
 
-def table_of(volumes: Iterable[Volume], split: str) -> pa.Table:
+def table_of(volumes: Iterable[VolumeRow], split: str) -> pa.Table:
     """One row per volume."""
     import pyarrow as pa
 
@@ -136,14 +136,14 @@ ROW_COLUMNS = (
 """What `rows_of` reads of an index."""
 
 
-def rows_of(table: pa.Table) -> list[Volume]:
+def rows_of(table: pa.Table) -> list[VolumeRow]:
     """The rows of a table made by `table_of`."""
     files = zip(*(table[name].to_pylist() for name in ("path", "size", "sha256", "git_sha1")), strict=True)
     spacings = zip(*(table[name].to_pylist() for name in ("spacing_x", "spacing_y", "spacing_z")), strict=True)
     scales = zip(*(table[name].to_pylist() for name in ("rescale_slope", "rescale_intercept")), strict=True)
     others = (table[name].to_pylist() for name in ("key", "labels", "report", "skip", "shard"))
     return [
-        Volume(
+        VolumeRow(
             key,
             RemoteFile(*file) if file[0] else None,
             None if None in spacing else spacing,
@@ -157,9 +157,9 @@ def rows_of(table: pa.Table) -> list[Volume]:
     ]
 
 
-def by_shard(volumes: Iterable[Volume]) -> dict[int, list[Volume]]:
+def by_shard(volumes: Iterable[VolumeRow]) -> dict[int, list[VolumeRow]]:
     """The volumes of each shard, in order."""
-    shards: dict[int, list[Volume]] = {}
+    shards: dict[int, list[VolumeRow]] = {}
     for volume in volumes:
         if volume.shard is not None:
             shards.setdefault(volume.shard, []).append(volume)

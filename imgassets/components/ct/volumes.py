@@ -26,7 +26,7 @@ from imgassets.io.base import BuildConfig
 from imgassets.io.ct_rate import ManifestContent, partitions_name, shard_partition, split_and_number
 from imgassets.io.sample_rows import ct_rows, volume_rows
 from imgassets.resources import Storage
-from imgassets.sources.ct_rate import CLASSES, Volume
+from imgassets.sources.ct_rate import CLASSES, VolumeRow
 from imgassets.sources.ct_webdataset import Archives
 from imgassets.sources.hub import Folder, Hub, Repository, open_repository, sha256_of
 from imgassets.volumes.grid import Preprocessing, Rescale, SpacingSource
@@ -127,8 +127,8 @@ class CtVolumes(dg.Component, dg.Resolvable):
 
     def open_repository(self, storage: Storage, split: str, revision: str | None = None) -> Repository:
         """The hub, or local files with what is remembered of their checksums."""
-        store = storage.artifacts
-        memory = store.memory("sha256", sha256_of)
+        vault = storage.vault
+        memory = vault.memory("sha256", sha256_of)
         place = os.path.expanduser(self.repository)
         if self.source == "webdataset":
             return Archives(place.replace("{split}", split), memory.of)
@@ -137,7 +137,7 @@ class CtVolumes(dg.Component, dg.Resolvable):
             return Folder(repository.root, memory.of)
         assert isinstance(repository, Hub)
         asked = replace(repository, revision=revision or self.revision)
-        return asked.impatient() if store.looking else asked
+        return asked.impatient() if vault.looking else asked
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Three assets, their checks, and a job per partitioning."""
@@ -173,7 +173,7 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
             by_table = dataset.recipe.spacing_source == "csv"
             folder = dataset.folder.replace("{split}", split)
             settings = IndexSettings(split, folder, size, by_table, dataset.recipe.nbytes)
-            work = storage.artifacts.state / "downloads" / f"{dataset.name}-{split}"
+            work = storage.vault.state / "downloads" / f"{dataset.name}-{split}"
             return Build(
                 lambda: make_index(repository, revision, settings, work),
                 inputs={repository.name: revision},
@@ -270,7 +270,7 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
     return manifest
 
 
-def shard_recipe(dataset: CtVolumes, rows: Sequence[Volume]) -> dict[str, Any]:
+def shard_recipe(dataset: CtVolumes, rows: Sequence[VolumeRow]) -> dict[str, Any]:
     """What decides a shard's bytes: its volumes' checksums, what the tables say of them, and every constant."""
     said = [(row.key, row.spacing, row.scale, row.labels, row.report) for row in rows]
     digest = hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
@@ -336,7 +336,7 @@ def _judge_skips(dataset: CtVolumes, split: str, skipped: list[dict[str, Any]], 
         )
 
 
-def _rows(index: Artifact) -> list[Volume]:
+def _rows(index: Artifact) -> list[VolumeRow]:
     return rows_of(index.open().table())
 
 

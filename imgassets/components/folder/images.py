@@ -17,7 +17,7 @@ from imgassets.io.artifacts import Artifacts
 from imgassets.places import Place, slice_of
 from imgassets.resources import Storage
 from imgassets.sources.base import Source
-from imgassets.sources.files import Files
+from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
 
@@ -106,7 +106,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
         path = self._files(split, storage.raw_root).items[number].path
         return slice_of(path, path.relative_to(storage.raw_root).as_posix(), 0, path.stat().st_size)
 
-    def _files(self, split: str, raw: Path) -> Files:
+    def _files(self, split: str, raw: Path) -> ImageFiles:
         root = raw / self.folders[split]
         if self.labels is not None:
             labels = raw / self.labels
@@ -116,14 +116,14 @@ class ImageFolder(dg.Component, dg.Resolvable):
             numbers = imagenet_classes().class_to_idx
         return class_folder(root, mode=self.mode, class_to_idx=numbers, on_error=self.settings.on_error)
 
-    def _source(self, files: Files) -> Source:
+    def _source(self, files: ImageFiles) -> Source:
         return files if self.size is None else Resized(files, self.size, self.mode, orient=self.upright)
 
 
-def checksum_of(files: Files, storage: Storage) -> str:
+def checksum_of(files: ImageFiles, storage: Storage) -> str:
     """XXH3-128 over names and checksums of all files, in order."""
     digest = xxhash.xxh3_128()
-    checksums = storage.artifacts.checksums
+    checksums = storage.vault.checksums
     for name, path in listing(files):
         try:
             checksum = checksums.of(path) if path.is_file() else "not a file"

@@ -9,7 +9,7 @@ import numpy as np
 
 from imgassets.classes import imagenet_classes
 from imgassets.commit import Manifest
-from imgassets.components.checks import Verdict, artifact_check
+from imgassets.components.checks import Finding, artifact_check
 from imgassets.errors import ImgassetsError, MissingUpstream, one_line
 from imgassets.formats.imagenet_records import names_digest
 from imgassets.formats.tf_example import image_example, parse
@@ -33,7 +33,7 @@ def ilsvrc_checks(
     ]
 
 
-def _labels_in_range(index: Artifact) -> Verdict:
+def _labels_in_range(index: Artifact) -> Finding:
     """Every image has a class_id 0..999 and a label from 1, the order of both is that of the sorted synsets, and the
     rows are numbered from 0 in the order of synset and name."""
     table = index.open().table(["index", "synset", "class_id", "label"])
@@ -47,19 +47,19 @@ def _labels_in_range(index: Artifact) -> Verdict:
         and np.array_equal(table["index"].to_numpy(), np.arange(len(table)))
     )
     numbers = {"rows": len(table), "lowest": labels[0], "highest": labels[-1], "classes": len(kinds)}
-    return Verdict(passed, numbers, f"labels {labels[0]}..{labels[-1]} of {len(kinds)} classes")
+    return Finding(passed, numbers, f"labels {labels[0]}..{labels[-1]} of {len(kinds)} classes")
 
 
-def _archive_md5(index: Artifact) -> Verdict:
+def _archive_md5(index: Artifact) -> Finding:
     """The archive has the MD5 that MD5SUMS beside it states, else the published one; a repacked archive never has."""
     archive = index.open().report["archive"]
     passed = archive["md5"] == archive["expected_md5"]
     found = f"{archive['bytes']} bytes" if archive["md5"] is None else f"the MD5 {archive['md5']}"
     says = f"{archive['expected_bytes']}" if archive["md5"] is None else archive["expected_md5"]
-    return Verdict(passed, archive, f"{archive['file']} has {found}, {archive['expected_by']} says {says}")
+    return Finding(passed, archive, f"{archive['file']} has {found}, {archive['expected_by']} says {says}")
 
 
-def _images_decode(index: Artifact) -> Verdict:
+def _images_decode(index: Artifact) -> Finding:
     """Every image decodes to its end without complaint; those that do not are listed with the reason."""
     report = index.open().report
     damaged, warnings, strays = (report[name] for name in ("damaged", "warnings", "strays"))
@@ -67,19 +67,19 @@ def _images_decode(index: Artifact) -> Verdict:
     numbers = {"images": report["images"], "damaged": len(damaged), "warnings": len(warnings), "strays": len(strays)}
     text = f"{len(damaged)} of {report['images']} images are damaged, {len(warnings)} decode with a complaint"
     text += f", {len(strays)} other files are no images" if strays else ""
-    return Verdict(not listed, numbers | ({"listed": listed[:100]} if listed else {}), text)
+    return Finding(not listed, numbers | ({"listed": listed[:100]} if listed else {}), text)
 
 
-def _all_synsets(index: Artifact) -> Verdict:
+def _all_synsets(index: Artifact) -> Finding:
     """All 1000 synsets occur; a warning for a part of the release."""
     found = index.open().report["images_per_synset"]
     missing = [synset for synset in imagenet_classes().synsets if synset not in found]
     counts = list(found.values())
     numbers = {"synsets": len(found), "fewest_images": min(counts), "most_images": max(counts), "missing": missing[:20]}
-    return Verdict(not missing, numbers, f"{len(found)} of 1000 synsets, {min(counts)} to {max(counts)} images each")
+    return Finding(not missing, numbers, f"{len(found)} of 1000 synsets, {min(counts)} to {max(counts)} images each")
 
 
-def records_sound(shard: Artifact) -> Verdict:
+def records_sound(shard: Artifact) -> Finding:
     """Every record passes its CRCs and holds one RGB or gray JPEG of the size it states, under a name that occurs once;
     label and synset agree in all of them; there are as many as the manifest says."""
     facts = shard.manifest.facts
@@ -102,7 +102,7 @@ def records_sound(shard: Artifact) -> Verdict:
     if names.total() != facts["rows"] or names_digest(names.elements()) != facts["names"]:
         problems.append(f"{names.total()} records, other images than the {facts['rows']} the manifest speaks of")
     numbers = {"records": names.total(), "classes": len(labels), "problems": problems[:20]}
-    return Verdict(not problems, numbers, problems[0] if problems else f"{names.total()} records are sound")
+    return Finding(not problems, numbers, problems[0] if problems else f"{names.total()} records are sound")
 
 
 def _every_image_once(

@@ -176,7 +176,7 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
         The archive is read once, from front to back, and nothing is unpacked; every image is checked to its end. What
         cannot be decoded keeps its row and its place, with the reason under `problem`, and is in no shard.
         """
-        source, store = dataset.source(storage), storage.artifacts
+        source, store = dataset.source(storage), storage.vault
 
         def scan(split: str) -> IlsvrcIndex:
             progress = Progress(context.log.info, f"reading {split}", source.archive(split).stat().st_size)

@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 
 from imgassets.classes import imagenet_classes
-from imgassets.components.checks import Verdict, artifact_check
+from imgassets.components.checks import Finding, artifact_check
 from imgassets.formats.activation_npz import ActivationReader
 from imgassets.formats.png_tar import read_pngs
 from imgassets.io.activations import IMAGES, RECONSTRUCTED
@@ -35,7 +35,7 @@ def activation_checks(
     ]
 
 
-def _all_finite(artifact: Artifact) -> Verdict:
+def _all_finite(artifact: Artifact) -> Finding:
     """Every value of every layer is finite and no layer is zero throughout; reads every batch."""
     reader: ActivationReader = artifact.open()
     bad = values = 0
@@ -48,20 +48,20 @@ def _all_finite(artifact: Artifact) -> Verdict:
             largest[layer] = max(largest.get(layer, 0.0), float(np.abs(rows).max(initial=0)))
     dead = [layer for layer, value in largest.items() if value == 0]
     text = f"{bad} of {values} values are not finite" + (f"; all zero: {', '.join(dead)}" if dead else "")
-    return Verdict(not bad and not dead, {"non_finite": bad, "values": values, **largest}, text)
+    return Finding(not bad and not dead, {"non_finite": bad, "values": values, **largest}, text)
 
 
-def _every_sample_once(artifact: Artifact) -> Verdict:
+def _every_sample_once(artifact: Artifact) -> Finding:
     """The batches list each sample of the partition once, by ascending global index, as `features.parquet` does."""
     reader: ActivationReader = artifact.open()
     listed = [sample["global_index"] for number in range(len(reader.batches)) for sample in reader.read(number)[1]]
     rows = artifact.manifest.facts["rows"]
     features = reader.features(["global_index"])["global_index"].to_pylist()
     passed = len(listed) == rows and listed == features and sorted(set(listed)) == listed
-    return Verdict(passed, {"rows": rows, "listed": len(listed), "distinct": len(set(listed))}, f"{len(listed)} listed")
+    return Finding(passed, {"rows": rows, "listed": len(listed), "distinct": len(set(listed))}, f"{len(listed)} listed")
 
 
-def _labels_agree(artifact: Artifact) -> Verdict:
+def _labels_agree(artifact: Artifact) -> Finding:
     """class_id, synset and class name of every sample belong together."""
     classes = imagenet_classes()
     wrong = count = 0
@@ -69,10 +69,10 @@ def _labels_agree(artifact: Artifact) -> Verdict:
         for sample in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["samples"]:
             wrong += (sample["synset_id"], sample["class_name"]) != classes.described(sample["class_id"])
             count += 1
-    return Verdict(not wrong, {"samples": count, "wrong": wrong}, f"{wrong} of {count} samples are labelled wrong")
+    return Finding(not wrong, {"samples": count, "wrong": wrong}, f"{wrong} of {count} samples are labelled wrong")
 
 
-def _images_complete(artifact: Artifact) -> Verdict:
+def _images_complete(artifact: Artifact) -> Finding:
     """Every image can be read, originals and reconstructions have the same names, and there is one for each row."""
     names = {}
     for kind in (IMAGES, RECONSTRUCTED):
@@ -80,11 +80,11 @@ def _images_complete(artifact: Artifact) -> Verdict:
         try:
             found = [name for name, _ in read_pngs(tar)] if tar.is_file() else _files(artifact, kind)
         except (tarfile.TarError, OSError, SyntaxError) as error:
-            return Verdict(False, {}, f"{tar}: {error}")
+            return Finding(False, {}, f"{tar}: {error}")
         names[kind] = found
     rows = artifact.manifest.facts["rows"]
     passed = names[IMAGES] == names[RECONSTRUCTED] and len(set(names[IMAGES])) == rows
-    return Verdict(passed, {"rows": rows, **{kind: len(found) for kind, found in names.items()}}, f"{rows} pairs")
+    return Finding(passed, {"rows": rows, **{kind: len(found) for kind, found in names.items()}}, f"{rows} pairs")
 
 
 def _files(artifact: Artifact, kind: str) -> list[str]:
@@ -97,7 +97,7 @@ def _files(artifact: Artifact, kind: str) -> list[str]:
     return [path.name for path in found]
 
 
-def _bytes_verified(artifact: Artifact) -> Verdict:
+def _bytes_verified(artifact: Artifact) -> Finding:
     """Every byte has the checksum that was recorded when it was written."""
-    manifest = artifact.store.verify(artifact.location)
-    return Verdict(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")
+    manifest = artifact.vault.verify(artifact.location)
+    return Finding(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")

@@ -69,7 +69,7 @@ class Score:
     """A numeric column of Parquet files with a column `global_index`."""
 
     files: str
-    """Glob below the store."""
+    """Glob below the vault."""
     column: str
 
 

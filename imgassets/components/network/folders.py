@@ -10,13 +10,13 @@ import numpy as np
 
 from imgassets.classes import NO_CLASS, imagenet_classes
 from imgassets.components.folder.images import ImageFolder, checksum_of
-from imgassets.components.network.inputs import Reader, Rows
+from imgassets.components.network.inputs import OpenInput, Rows
 from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifacts
-from imgassets.models.extract import Samples
+from imgassets.models.extract import Batch
 from imgassets.models.resize import Images, Resize, find_resize, resize_image
 from imgassets.resources import Storage
-from imgassets.sources.files import Files
+from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder
 
 
@@ -58,7 +58,7 @@ class FolderInput:
         """As the attributes'."""
         return {"resize": FolderInput.resize, "upright": ImageFolder.upright}
 
-    def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
+    def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> OpenInput:
         """As a reader that lists each folder once."""
         return FolderReader(self.dataset, storage, find_resize(self.resize), self.class_conditioning)
 
@@ -71,7 +71,7 @@ class FolderReader:
         self._class_conditioning = class_conditioning
         self._files, self._class_ids = cache(self._listed), cache(self._known)
 
-    def _listed(self, split: str) -> Files:
+    def _listed(self, split: str) -> ImageFiles:
         return class_folder(self._storage.raw_root / self._dataset.folders[split])
 
     def rows(self, partition: str) -> tuple[Rows, Rows]:
@@ -107,7 +107,7 @@ class FolderReader:
         """The same files."""
         return {}
 
-    def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Samples]:
+    def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Batch]:
         """Files are read and decoded in their order."""
         files = self._files(partition)
         class_ids = self._class_ids(partition)
@@ -115,9 +115,9 @@ class FolderReader:
             some = rows[start : start + batch]
             names = tuple(files.name(i) for i in some.tolist())
             images = np.stack([self._image(files, i, size) for i in some.tolist()])
-            yield Samples(some, names, class_ids[some], images)
+            yield Batch(some, names, class_ids[some], images)
 
-    def _image(self, files: Files, index: int, size: int) -> Images:
+    def _image(self, files: ImageFiles, index: int, size: int) -> Images:
         from imgassets.images.pixels import BadImage, decode
         from imgassets.sources.files import read_item
 

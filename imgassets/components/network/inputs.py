@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.io.artifacts import Artifacts
-from imgassets.models.extract import Samples
+from imgassets.models.extract import Batch
 from imgassets.models.resize import fit_planar
 from imgassets.resources import Storage
 
@@ -18,7 +18,7 @@ ROW_COLUMNS = ("global_index", "class_id")
 """What is read of an NPZ index."""
 
 
-class Reader(Protocol):
+class OpenInput(Protocol):
     """A data set opened for one run."""
 
     def rows(self, partition: str) -> tuple[Rows, Rows]:
@@ -33,7 +33,7 @@ class Reader(Protocol):
     def pixel_inputs(self, partition: str) -> dict[str, str]:
         """Checksums of what `samples` reads beside that."""
 
-    def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Samples]:
+    def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Batch]:
         """Rows (ascending, counted within the partition) in batches, the images brought to `size`."""
 
 
@@ -63,7 +63,7 @@ class Input(Protocol):
     def defaults(self) -> dict[str, Any]:
         """What `settings` are unless somebody says otherwise."""
 
-    def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
+    def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> OpenInput:
         """Open it, given what `ins` named."""
 
 
@@ -99,7 +99,7 @@ class NpzInput:
         """None is enlarged."""
         return {"enlarge": NpzInput.enlarge}
 
-    def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> Reader:
+    def open(self, storage: Storage, artifacts: Mapping[str, Artifacts]) -> OpenInput:
         """As a reader of both assets."""
         return NpzReader(artifacts["index"], artifacts["pixels"], self.enlarge)
 
@@ -130,7 +130,7 @@ class NpzReader:
         """The arrays."""
         return self.pixels[partition].as_input
 
-    def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Samples]:
+    def samples(self, partition: str, rows: Rows, batch: int, size: int) -> Iterator[Batch]:
         """Images are copied out of the mapped file in the order they lie there."""
         numbers, class_ids = self.rows(partition)
         pixels = self.pixels[partition]
@@ -139,4 +139,4 @@ class NpzReader:
             some = rows[start : start + batch]
             fitted = fit_planar(np.asarray(images[some]), size, self.enlarge, f"{pixels.asset}/{partition}")
             names = tuple(f"npz_sample_{i}" for i in numbers[some])
-            yield Samples(numbers[some], names, class_ids[some], fitted)
+            yield Batch(numbers[some], names, class_ids[some], fitted)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from imgassets.components.network.config import Score, kept_settings, output_settings, selection_rule
 from imgassets.components.network.estimates import activation_bytes, network_estimate, png_bytes
-from imgassets.components.network.inputs import Input, Reader, Rows
+from imgassets.components.network.inputs import Input, OpenInput, Rows
 from imgassets.errors import BadInput
 from imgassets.io.activations import IMAGES, RECONSTRUCTED, NetworkOutputs
 from imgassets.io.artifacts import Build, Estimate
 from imgassets.models.checkpoint import find_checkpoint
 from imgassets.models.config import NetworkConfig
-from imgassets.models.extract import Extractor, Outputs, Samples
+from imgassets.models.extract import Batch, Extractor, Outputs
 from imgassets.models.selection import Selection, select
 from imgassets.models.settings import Compute, Extraction
 from imgassets.resources import Device, Storage
@@ -78,9 +78,7 @@ class NetworkRun:
         """What decides which activations are kept and how."""
         return kept_settings(self.extraction, self.layers)
 
-    def outputs(
-        self, samples: Iterator[Samples], *, layers: bool, image: bool, noise: bool = False
-    ) -> Iterator[Outputs]:
+    def outputs(self, samples: Iterator[Batch], *, layers: bool, image: bool, noise: bool = False) -> Iterator[Outputs]:
         """Run the network over the samples."""
         network, device = self._placed
         extractor = Extractor(
@@ -141,7 +139,7 @@ class InputRun:
 
     run: NetworkRun
     source: Input
-    reader: Reader
+    reader: OpenInput
     selection: Selection
     score: Score | None = None
     single_files: bool = False
@@ -192,7 +190,7 @@ class InputRun:
     def _defaults(self) -> dict[str, Any]:
         return output_settings() | {"selection": selection_rule(Selection(), None)} | self.source.defaults
 
-    def _samples(self, key: str, rows: Rows) -> Iterator[Samples]:
+    def _samples(self, key: str, rows: Rows) -> Iterator[Batch]:
         return self.reader.samples(key, rows, self.run.extraction.batch_size, self.run.config.img_resolution)
 
     def _share(self, key: str) -> tuple[Rows, int, dict[str, str], dict[str, Any]]:
@@ -220,7 +218,7 @@ class InputRun:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        root = self.storage.artifacts.root
+        root = self.storage.vault.root
         files = sorted(root.glob(self.score.files))
         if not files:
             raise BadInput(f"score: no file matches {self.score.files} below {root}; materialize what it names first")
@@ -243,7 +241,7 @@ class InputRun:
             if not np.isfinite(values).all() or not np.isnan(scores[numbers]).all():
                 raise BadInput(f"{file}: a {self.score.column} is not finite, or a global_index has two; mend the file")
             scores[numbers] = values
-            read[file.relative_to(root).as_posix()] = self.storage.artifacts.checksums.of(file)
+            read[file.relative_to(root).as_posix()] = self.storage.vault.checksums.of(file)
         return scores, read
 
     @property
@@ -280,7 +278,7 @@ class GeneratedRun:
             estimate=lambda: self.run.estimate(len(index), "generated", images=1),
         )
 
-    def _samples(self, index: Rows) -> Iterator[Samples]:
+    def _samples(self, index: Rows) -> Iterator[Batch]:
         last = int(index[-1]) + 1
         if self.classes:
             classes = np.resize(np.array(self.classes, np.int64), last)
@@ -288,4 +286,4 @@ class GeneratedRun:
             classes = np.random.RandomState(self.run.extraction.seed).randint(0, self.run.config.label_dim, last)
         for start in range(0, len(index), self.run.extraction.batch_size):
             some = index[start : start + self.run.extraction.batch_size]
-            yield Samples(some, tuple(f"generated_{i}" for i in some), classes[some].astype(np.int64))
+            yield Batch(some, tuple(f"generated_{i}" for i in some), classes[some].astype(np.int64))

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import dagster as dg
 import numpy as np
 
-from imgassets.components.checks import Verdict, artifact_check
+from imgassets.components.checks import Finding, artifact_check
 from imgassets.formats.systemds_read import check_sample
 from imgassets.io.artifacts import Artifact
 
@@ -27,16 +27,16 @@ def npz_checks(
     ]
 
 
-def _labels_in_range(index: Artifact) -> Verdict:
+def _labels_in_range(index: Artifact) -> Finding:
     """Every label is one of the 1000 devkit labels 1..1000, and its class_id one of 0..999."""
     table = index.open().table(["devkit_label", "class_id"])
     labels, class_ids = (table[name].to_numpy() for name in table.column_names)
     low, high = int(labels.min()), int(labels.max())
     passed = low >= 1 and high <= 1000 and class_ids.min() >= 0 and class_ids.max() <= 999
-    return Verdict(bool(passed), {"rows": len(labels), "lowest": low, "highest": high}, f"labels {low}..{high}")
+    return Finding(bool(passed), {"rows": len(labels), "lowest": low, "highest": high}, f"labels {low}..{high}")
 
 
-def _index_complete(index: Artifact) -> Verdict:
+def _index_complete(index: Artifact) -> Finding:
     """The index has every row of its file once, and consecutive global indices from where the batch before it ends."""
     reader = index.open()
     table, report = reader.table(["global_index", "row"]), reader.report
@@ -44,10 +44,10 @@ def _index_complete(index: Artifact) -> Verdict:
     passed = np.array_equal(table["row"].to_numpy(), np.arange(rows)) and np.array_equal(
         table["global_index"].to_numpy(), np.arange(first, first + rows)
     )
-    return Verdict(passed, {"rows": rows, "first": first, "last": first + rows - 1}, f"{rows} rows from {first}")
+    return Finding(passed, {"rows": rows, "first": first, "last": first + rows - 1}, f"{rows} rows from {first}")
 
 
-def _declared_mean(index: Artifact) -> Verdict:
+def _declared_mean(index: Artifact) -> Finding:
     """The declared mean of each pixel is as near to the batch's own as chance allows.
 
     The declared mean is that of all train batches, so the two differ by about std/√rows; six times that is a sign of
@@ -56,15 +56,15 @@ def _declared_mean(index: Artifact) -> Verdict:
     report = index.open().report
     difference = report["mean_difference"]
     if difference is None:
-        return Verdict(True, {"declared": False}, "the file declares no mean")
+        return Finding(True, {"declared": False}, "the file declares no mean")
     limit = 6 * max(channel["std"] for channel in report["channels"].values()) / report["rows"] ** 0.5
     numbers = {"largest_difference": difference, "limit": limit}
-    return Verdict(
+    return Finding(
         difference <= limit, numbers, f"differs by {difference:.2f} of 255 at most, {limit:.2f} is the limit"
     )
 
 
-def _class_ids_in_range(arrays: Artifact) -> Verdict:
+def _class_ids_in_range(arrays: Artifact) -> Finding:
     """There is one class_id 0..999 for each image, and images are uint8 (N, 3, H, W)."""
     reader = arrays.open()
     images, labels = reader.images, reader.labels
@@ -72,28 +72,28 @@ def _class_ids_in_range(arrays: Artifact) -> Verdict:
     passed = (
         images.dtype == np.uint8 and images.ndim == 4 and images.shape[0] == len(labels) and 0 <= low <= high <= 999
     )
-    return Verdict(
+    return Finding(
         passed, {"rows": len(labels), "lowest": low, "highest": high}, f"{images.shape}, class_ids {low}..{high}"
     )
 
 
-def _bytes_verified(artifact: Artifact) -> Verdict:
+def _bytes_verified(artifact: Artifact) -> Finding:
     """Every byte has the checksum that was recorded when it was written."""
-    manifest = artifact.store.verify(artifact.location)
-    return Verdict(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")
+    manifest = artifact.vault.verify(artifact.location)
+    return Finding(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")
 
 
-def _valid_for_systemds(sample: Artifact) -> Verdict:
+def _valid_for_systemds(sample: Artifact) -> Finding:
     """Every cell is the exact text of a value in [0, 1], every label row is one-hot, sizes and metadata agree.
 
     Reads every byte of both CSV files: rows, columns and non-zeros of the `.mtd` files must be exact, because SystemDS
     trusts them.
     """
     numbers = check_sample(sample.open().folder)
-    return Verdict(True, asdict(numbers), f"{numbers.rows} rows, values {numbers.lowest}/255 to {numbers.highest}/255")
+    return Finding(True, asdict(numbers), f"{numbers.rows} rows, values {numbers.lowest}/255 to {numbers.highest}/255")
 
 
-def _class_balance(sample: Artifact) -> Verdict:
+def _class_balance(sample: Artifact) -> Finding:
     """Each class has its share of the split in the sample, to within less than one row."""
     reader = sample.open()
     source = np.array(reader.facts["notes"]["rows_per_class"], np.int64)
@@ -103,13 +103,13 @@ def _class_balance(sample: Artifact) -> Verdict:
     total = int(source.sum())
     worst = int(np.abs(counts * total - counts.sum() * source).max())  # in rows / total: exact
     numbers = {"worst_deviation_rows": worst / total, "classes": int(np.count_nonzero(counts))}
-    return Verdict(worst < total, numbers, f"{worst / total:.3f} rows from the exact share at most")
+    return Finding(worst < total, numbers, f"{worst / total:.3f} rows from the exact share at most")
 
 
-def _size_reached(sample: Artifact) -> Verdict:
+def _size_reached(sample: Artifact) -> Finding:
     """The sample fills the requested size to within one row; a warning where the whole split is smaller than that."""
     facts = sample.manifest.facts
     numbers = {name: facts[name] for name in ("rows", "available_rows", "target_bytes", "short_by")}
     reached = not (facts["all_rows"] and facts["short_by"] > facts["data_bytes"] / facts["rows"])
     text = f"{facts['rows']} of {facts['available_rows']} rows, {facts['short_by']} bytes short of the target"
-    return Verdict(reached, numbers, text if reached else f"{text}: the split is smaller than the requested size")
+    return Finding(reached, numbers, text if reached else f"{text}: the split is smaller than the requested size")

@@ -21,7 +21,7 @@ from imgassets.columns import Column, Field, array_field
 from imgassets.commit import FileRecord
 from imgassets.errors import StoreError
 from imgassets.images.pixels import MODES
-from imgassets.stores.extents import Blocks, Extent, Files, Spans, Values, one_run
+from imgassets.stores.extents import Blocks, Extent, Spans, StoreFiles, Values, one_run
 from imgassets.stores.storefile import Shard, StoreInfo
 
 NAME, READS = "guide", ()
@@ -52,7 +52,7 @@ def find(folder: Path) -> StoreInfo | None:
     return StoreInfo(NAME, fields, tuple(shards), _classes(folder), {"kind": "guide"})
 
 
-def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
     """Where the rows of one pair of files lie."""
     images, labels = (_one(files, name, stem) for name in ("images", "labels"))
     image, label = fields
@@ -71,7 +71,7 @@ def _numbered(folder: Path, name: str) -> list[str]:
     return [found[k] for k in sorted(found)]
 
 
-def _one(files: Files, name: str, stem: str) -> str:
+def _one(files: StoreFiles, name: str, stem: str) -> str:
     folder = files.path(name)
     assert folder is not None, "read on this machine alone"
     return next(f"{name}/{path.name}" for path in folder.iterdir() if path.stem.rpartition("_")[2] == stem)
@@ -117,7 +117,7 @@ def _schema(file: Any) -> Any:
     return pq.ParquetFile(file).schema_arrow
 
 
-def _hdf5(files: Files, name: str, dataset: str, field: Field) -> Extent:
+def _hdf5(files: StoreFiles, name: str, dataset: str, field: Field) -> Extent:
     import h5py
 
     with files.open(name) as raw, h5py.File(raw, "r") as file:
@@ -127,7 +127,7 @@ def _hdf5(files: Files, name: str, dataset: str, field: Field) -> Extent:
     return Blocks(np.zeros(1, np.int64), partial(_hdf5_rows, files, name, dataset, field))
 
 
-def _hdf5_rows(files: Files, name: str, dataset: str, field: Field, k: int) -> Column:
+def _hdf5_rows(files: StoreFiles, name: str, dataset: str, field: Field, k: int) -> Column:
     import h5py
 
     with files.open(name) as raw, h5py.File(raw, "r") as file:
@@ -135,19 +135,19 @@ def _hdf5_rows(files: Files, name: str, dataset: str, field: Field, k: int) -> C
         return rows
 
 
-def _tar(files: Files, name: str, rows: int) -> Spans:
+def _tar(files: StoreFiles, name: str, rows: int) -> Spans:
     with files.open(name) as raw, tarfile.open(fileobj=raw) as file:
         members = {int(m.name.rpartition("_")[2]): (m.offset_data, m.size) for m in file}
     table = np.array([members[k] for k in range(rows)], np.int64)
     return Spans(name, table[:, 0].copy(), table[:, 1].copy())
 
 
-def _json(files: Files, name: str) -> Any:
+def _json(files: StoreFiles, name: str) -> Any:
     with files.open(name) as file:
         return np.array(json.load(file), np.int64)
 
 
-def _arrow(files: Files, name: str, field: Field, rows: int) -> Extent:
+def _arrow(files: StoreFiles, name: str, field: Field, rows: int) -> Extent:
     with files.open(name) as file:
         ipc = file.read(6) == b"ARROW1"
         file.seek(0)
@@ -160,7 +160,7 @@ def _arrow(files: Files, name: str, field: Field, rows: int) -> Extent:
     return Blocks(np.zeros(1, np.int64), lambda k: values(None))
 
 
-def _ipc(files: Files, name: str, columns: int, k: int | None) -> list[Any]:
+def _ipc(files: StoreFiles, name: str, columns: int, k: int | None) -> list[Any]:
     import pyarrow as pa
 
     with pa.memory_map(str(files.path(name))) as source:
@@ -169,7 +169,7 @@ def _ipc(files: Files, name: str, columns: int, k: int | None) -> list[Any]:
         return [reader.get_batch(b).column(0)[0].as_py() for b in batches]
 
 
-def _parquet(files: Files, name: str, columns: int, k: int | None) -> list[Any]:
+def _parquet(files: StoreFiles, name: str, columns: int, k: int | None) -> list[Any]:
     import pyarrow.parquet as pq
 
     with files.open(name) as raw:

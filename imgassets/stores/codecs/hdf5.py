@@ -16,7 +16,7 @@ import numpy as np
 from imgassets.columns import Columns, Field, as_bytes
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
-from imgassets.stores.extents import Extent, Files, Index, Spans, one_run
+from imgassets.stores.extents import Extent, Index, Spans, StoreFiles, one_run
 
 NAME, READS = "hdf5/1", ()
 PAGE = 4096
@@ -107,12 +107,12 @@ def _paged(nbytes: int) -> int:
     return nbytes if nbytes < PAGE else -(-nbytes // PAGE) * PAGE
 
 
-def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
     """Where the rows of a shard lie."""
     return dict(_extents(files, stem, fields, rows))
 
 
-def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
+def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     import h5py
 
     name = f"{stem}.h5"

@@ -16,7 +16,7 @@ from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.one_way import OneWay
 from imgassets.stores.codecs.arrow import array_of, column_of, schema_of
-from imgassets.stores.extents import Blocks, Extent, Files, Index, Runs, Spans
+from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles
 
 NAME, READS = "ipc/2", ("ipc/1",)
 ALIGNMENT = 64
@@ -77,12 +77,12 @@ def weigh(
     return data + SCHEMA * len(fields) + blocks * len(fields) * MESSAGE
 
 
-def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
     """Where the rows of a shard lie: the buffers of its record batches."""
     return dict(_extents(files, stem, fields, rows))
 
 
-def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
+def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     import pyarrow as pa
 
     name = f"{stem}.arrow"
@@ -128,7 +128,7 @@ def _spans(column: Any, base: int) -> tuple[Index, Index]:
     return offsets[:-1] + (data.address - base if data else 0), np.diff(offsets)
 
 
-def _load(files: Files, name: str, field: Field, k: int) -> Column:
+def _load(files: StoreFiles, name: str, field: Field, k: int) -> Column:
     import pyarrow as pa
 
     source: Any

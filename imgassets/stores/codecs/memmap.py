@@ -16,7 +16,7 @@ from imgassets.columns import Columns, Field, as_bytes
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
-from imgassets.stores.extents import Extent, Files, Index, Spans, one_run
+from imgassets.stores.extents import Extent, Index, Spans, StoreFiles, one_run
 
 NAME, READS = "memmap/1", ()
 
@@ -53,12 +53,12 @@ def weigh(
     return fixed + sum(int(sizes[f.name].sum()) + offsets for f in fields if f.ragged)
 
 
-def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
     """Where the rows of a shard lie."""
     return dict(_extents(files, stem, fields, rows))
 
 
-def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
+def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     for field in fields:
         name = _file(stem, field)
         if field.ragged:

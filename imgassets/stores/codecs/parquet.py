@@ -19,7 +19,7 @@ from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.one_way import OneWay
 from imgassets.stores.codecs.arrow import array_of, column_of, schema_of
-from imgassets.stores.extents import Blocks, Extent, Files, Index, Runs, Spans, Values
+from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values
 
 NAME, READS = "parquet/1", ()
 GROUP_ROWS = 1024
@@ -73,12 +73,12 @@ def weigh(
     return data + SCHEMA * columns + blocks * columns * CHUNK + known * 7 // 3
 
 
-def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
     """Where the rows of a shard lie."""
     return dict(_extents(files, stem, fields, rows))
 
 
-def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
+def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     import pyarrow.parquet as pq
 
     name = f"{stem}.parquet"
@@ -127,7 +127,7 @@ def _values(name: str, chunk: Any, nbytes: int) -> int:
     return int(chunk.data_page_offset + length)
 
 
-def _column(files: Files, name: str, field: Field) -> Any:
+def _column(files: StoreFiles, name: str, field: Field) -> Any:
     import pyarrow.parquet as pq
 
     with files.open(name) as raw:
@@ -135,7 +135,7 @@ def _column(files: Files, name: str, field: Field) -> Any:
     return column_of(field, table.column(0).combine_chunks())
 
 
-def _group(files: Files, name: str, field: Field, k: int) -> Column:
+def _group(files: StoreFiles, name: str, field: Field, k: int) -> Column:
     import pyarrow.parquet as pq
 
     with files.open(name) as raw:

@@ -19,7 +19,7 @@ from imgassets.errors import StoreError
 from imgassets.formats import npy
 from imgassets.formats.ustar import BLOCK, END, headers, member_bytes, padding
 from imgassets.images.sniff import extension
-from imgassets.stores.extents import Extent, Files, Index, Spans, Values, one_run
+from imgassets.stores.extents import Extent, Index, Spans, StoreFiles, Values, one_run
 
 NAME, READS = "tar/1", ()
 
@@ -78,12 +78,12 @@ def weigh(
     return total
 
 
-def extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
     """Where the rows of a shard lie."""
     return dict(_extents(files, stem, fields, rows))
 
 
-def _extents(files: Files, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
+def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     for field in fields:
         index = f"{stem}.{field.name}.{'npy' if field.scalar else 'spans.npy'}"
         with files.open(index) as file:

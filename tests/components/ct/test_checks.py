@@ -42,9 +42,9 @@ def test_a_voxel_that_changed_is_found(world: World, value: float) -> None:
     changed = np.memmap(shard.location.path, "<f2", "r+", record.members["bin"][0], record.shape)
     changed[3, 4, 5] = value
     changed.flush()
-    verdict = _samples_valid(shard)
-    assert not verdict.passed
-    assert verdict.text == f"{record.key} is not sound"
+    finding = _samples_valid(shard)
+    assert not finding.passed
+    assert finding.text == f"{record.key} is not sound"
 
 
 def test_a_shard_that_is_not_listed_and_a_total_that_is_wrong_are_found(world: World) -> None:

@@ -57,7 +57,7 @@ def in_process(work: Callable[[], None], kill_at: int = 0) -> tuple[int | None, 
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file of a store, but for the record of its owner, who is another one in every home."""
+    """Every file of a vault, but for the record of its owner, who is another one in every home."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.parent.name != "owners"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 

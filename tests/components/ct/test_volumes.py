@@ -29,7 +29,7 @@ TOKEN = "hf_CANARYcanaryCANARYcanary"  # noqa: S105
 
 
 class World:
-    """A store, an instance, and the means to materialize one dataset."""
+    """A vault, an instance, and the means to materialize one dataset."""
 
     instances: ClassVar[list[dg.DagsterInstance]] = []
 
@@ -91,7 +91,7 @@ class World:
         return CtSplit(self.folder / "store/ct/shards" / split)
 
     def tree(self) -> dict[str, tuple[bytes, int]]:
-        """Content and time of everything under the store."""
+        """Content and time of everything under the vault."""
         return {
             str(p.relative_to(self.folder)): (p.read_bytes() if p.is_file() else b"", p.stat().st_mtime_ns)
             for p in sorted((self.folder / "store").rglob("*"))

@@ -108,8 +108,8 @@ def test_one_wrong_pixel_is_named(tmp_path: Path, instance: dg.DagsterInstance) 
     images.flush()
     name = open_store(stores.path("memmap")).name(13)
     found = stores.checks()
-    verdicts = {format_: check.passed for (format_, kind), check in found.items() if kind == "same_in_every_format"}
-    assert verdicts == {"memmap": False, "hdf5": False, "ipc": False}
+    findings = {format_: check.passed for (format_, kind), check in found.items() if kind == "same_in_every_format"}
+    assert findings == {"memmap": False, "hdf5": False, "ipc": False}
     text = str(found["memmap", "same_in_every_format"].description)
     assert text.startswith(f"memmap and hdf5 differ: image of row 13 ({name}), first at (5, 4, 1): ")
     text = str(found["ipc", "same_in_every_format"].description)

@@ -18,7 +18,7 @@ import dagster as dg
 import pytest
 
 from imgassets.classes import imagenet_classes
-from imgassets.commit import Store
+from imgassets.commit import Vault
 from imgassets.components.ilsvrc.checks import records_sound
 from imgassets.components.ilsvrc.tars import IlsvrcTars, run_size
 from imgassets.errors import BadInput, StoreError
@@ -66,7 +66,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 class Release:
-    """The graph of one dataset on its own store."""
+    """The graph of one dataset on its own vault."""
 
     def __init__(self, raw: Path, root: Path, instance: dg.DagsterInstance, **attributes: Any) -> None:
         self.storage = Storage(raw=str(raw), store=str(root / "store"), state=str(root / "state"))
@@ -181,14 +181,14 @@ def test_bytes_do_not_depend_on_how_they_were_made(
     def work(half: list[str], victim: str | None) -> None:
         os.close(2)
         if victim:
-            commit = Store.commit
+            commit = Vault.commit
 
             def dying(self: Any, location: Any, *args: Any, **settings: Any) -> Any:
                 if location.path.name == victim:
                     os._exit(9)
                 return commit(self, location, *args, **settings)
 
-            Store.commit = dying  # type: ignore[method-assign]
+            Vault.commit = dying  # type: ignore[method-assign]
         with dg.DagsterInstance.ephemeral() as own:
             success = Release(raw, tmp_path, own).run("tfrecords", half[0], half[-1]).success
         os._exit(0 if success else 1)
@@ -373,9 +373,9 @@ def test_a_wrong_shard_turns_its_check_red(finished: Release, tmp_path: Path, ch
     with (tmp_path / "shard").open("wb") as sink:
         write(sink, (image.parts() for image in change(images)))
     wrong = replace(sound, opener=lambda _: TFRecordFile(tmp_path / "shard"))
-    verdict = records_sound(wrong)
-    assert verdict.passed == (not text)
-    assert text in verdict.text
+    finding = records_sound(wrong)
+    assert finding.passed == (not text)
+    assert text in finding.text
 
 
 def test_a_flipped_bit_turns_the_check_red(finished: Release, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def tiny(tmp_path: Path) -> Iterator[Graph]:
 
 
 def published(made: Graph, asset: str) -> set[str]:
-    """Partitions in the store, which must be those that Dagster has a record of; nothing hidden lies beside them."""
+    """Partitions in the vault, which must be those that Dagster has a record of; nothing hidden lies beside them."""
     found = {path.name for path in (made.store / asset).glob("*")} if (made.store / asset).exists() else set()
     assert found == made.instance.get_materialized_partitions(dg.AssetKey(["tiny", asset]))
     return found

@@ -259,7 +259,7 @@ def test_the_declared_mean_only_warns(tiny: Graph) -> None:
 
 
 def test_one_bad_partition_of_a_range_is_the_only_red_one(tiny: Graph) -> None:
-    """A run over many partitions gives one verdict for each, and one for all."""
+    """A run over many partitions gives one finding for each, and one for all."""
     labels(7, 1000)(tiny.store / ARRAYS / "val_data")
     sealed(tiny, ARRAYS, "val_data")
     found = {key: each["labels_in_range"].passed for key, each in tiny.check_range(ARRAYS).items()}

@@ -37,7 +37,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Store:
+class Vault:
     """A folder of artifacts (`root`), and the folder in which its files' checksums are remembered (`state`)."""
 
     root: Path
@@ -87,7 +87,7 @@ class Store:
         return self._settled(location, _checksum_misfit)
 
     def owns(self, location: Location) -> bool:
-        """Whether a record in the store says that what lies at `location` is of a dataset of the same owner."""
+        """Whether a record in the vault says that what lies at `location` is of a dataset of the same owner."""
         recorded = owners.owner_of(location)
         return bool(recorded) and self.owner is not None and recorded == self.owner(owners.dataset_of(location))
 
@@ -110,7 +110,7 @@ class Store:
 
         Raises:
             Taken: another process is writing this artifact.
-            StoreError: the store is full or unwritable.
+            StoreError: the vault is full or unwritable.
             ImgassetsError: whatever `write` raises; nothing new remains then.
         """
         try:
