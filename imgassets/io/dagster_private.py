@@ -19,9 +19,6 @@ Declared = TypeVar("Declared", bound=dg.Component)
 __all__ = ["CheckRunHealthResult", "LaunchRunContext", "WorkerStatus"]  # types of a launcher's methods; functions below
 
 
-# a step at work
-
-
 def instance_of(context: dg.OutputContext | dg.InputContext) -> dg.DagsterInstance:
     """The instance of a run: dynamic partitions are listed there, and the contexts of IO managers do not offer it."""
     return context.instance if isinstance(context, dg.InputContext) else context.step_context.instance
@@ -42,9 +39,6 @@ def data_version_tag(version: str) -> dict[str, str]:
     from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
     return {DATA_VERSION_TAG: version}
-
-
-# definitions
 
 
 def body(definition: dg.AssetsDefinition) -> Callable[..., Any]:
@@ -127,9 +121,6 @@ def component(context: dg.ComponentLoadContext, path: str, kind: type[Declared])
     return context.load_component(path, kind)
 
 
-# records
-
-
 @dataclass(frozen=True)
 class CheckRecord:
     """What is recorded last of a check on a partition; `partition` is None for all of them together."""
@@ -207,9 +198,6 @@ def step_failures(result: dg.ExecuteInProcessResult) -> list[StepFailure]:
     return failures
 
 
-# runs and their processes
-
-
 def tag_run(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, str]) -> None:
     """Add tags to a run that is there already: a launcher does not create it."""
     instance.add_run_tags(run_id, dict(tags))
@@ -252,9 +240,6 @@ def web_app(instance: dg.DagsterInstance, workspace: Path, *, read_only: bool) -
 def daemon_command(workspace: Path) -> list[str]:
     """The command of Dagster's daemon; the script `dagster-daemon` may lie in no folder of `PATH`."""
     return [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)]
-
-
-# times
 
 
 def is_cron(text: str) -> bool:
