@@ -65,16 +65,18 @@ def backfill(
     skipped = set(outcome.unchanged)
     checked: set[str] = set()
     token = on_partition.set(observe)
+    gc.freeze()  # what is there now stays: only what runs leave behind is looked through
     try:
         for run in asset.runs([key for key in partitions if key not in skipped], instance):
-            _tidy()
             run_id = _make(outcome, asset, run, instance, run_config)
+            _tidy()
             if not outcome.failed.keys() & run:  # else Dagster has skipped its checks
                 checked.add(run_id)
         _check_the_rest(outcome, asset, instance, loggers, checked)
     except dg.DagsterInvalidConfigError as error:
         raise BadInput(f"{asset.name} cannot be configured so: {error.errors[0].message}") from error
     finally:
+        gc.unfreeze()
         on_partition.reset(token)
     return outcome
 
@@ -106,17 +108,16 @@ def _check_the_rest(
     every = {key for keys in rest.values() for key in keys}
     for run in [*asset.runs(every, instance), *([[ALL]] if ALL in every else [])]:
         due = [check for check, keys in rest.items() if keys & set(run)]
-        _tidy()
-        result = run_checks(due, run if run != [ALL] else [], instance, loggers)
-        _collect_checks(outcome, asset, run, result)
+        _collect_checks(outcome, asset, run, run_checks(due, run if run != [ALL] else [], instance, loggers))
         outcome.checked += run
+        _tidy()
 
 
 def _tidy() -> None:
-    """Free what the run before held.
+    """Free what the last run held.
 
     Dagster's jobs and steps refer to each other in cycles, and to what went through them: upstream tables, pictures,
-    events. Python meets such cycles by chance, after hundreds of MB; to look for them takes a fraction of a second.
+    events. Python meets such cycles by chance, after hundreds of MB.
     """
     gc.collect()
 
