@@ -11,6 +11,7 @@ import pytest
 
 from tests.commit import invariants
 from tests.commit.invariants import KINDS, MEMORY, STARTS, Case
+from tests.commit.test_two_writers import GROUP
 from tests.commit.victim import Kind
 
 
@@ -41,6 +42,19 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="imgassets-faults-", dir=MEMORY) as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def shared(scratch: Path) -> Path:
+    """A root that a group shares."""
+    if os.getuid():
+        pytest.skip("becoming another user takes root")
+    scratch.chmod(0o711)
+    root = scratch / "shared"
+    root.mkdir()
+    os.chown(root, 54_322, GROUP)
+    root.chmod(0o775)
+    return root
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

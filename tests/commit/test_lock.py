@@ -22,7 +22,7 @@ from imgassets.errors import StoreError, Taken
 from tests.commit import victim
 from tests.commit.invariants import VERSION, tree
 from tests.commit.test_races import owner
-from tests.commit.test_two_writers import GROUP, become, bound, fork
+from tests.commit.test_two_writers import become, bound, fork
 from tests.commit.victim import Kind
 
 OWN = ".imgassets"
@@ -152,19 +152,6 @@ def test_a_lock_that_was_removed_meanwhile_is_none(scratch: Path, monkeypatch: p
         assert removed
         assert lock.held(location)
     assert not lock.held(location)
-
-
-@pytest.fixture
-def shared(scratch: Path) -> Path:
-    """A root that a group shares."""
-    if os.getuid():
-        pytest.skip("becoming another user takes root")
-    scratch.chmod(0o711)
-    root = scratch / "shared"
-    root.mkdir()
-    os.chown(root, 54_322, GROUP)
-    root.chmod(0o775)
-    return root
 
 
 @pytest.mark.parametrize("dies", [True, False])

@@ -12,7 +12,7 @@ from imgassets.commit import Stage, Vault, Written
 from imgassets.errors import BadInput
 from tests.commit import victim
 from tests.commit.invariants import OWNER, VERSION, tree
-from tests.commit.test_lock import apart, shared  # noqa: F401
+from tests.commit.test_lock import apart
 from tests.commit.victim import Kind
 
 
@@ -74,7 +74,7 @@ def test_a_damaged_record_is_nobody_s(scratch: Path, text: str) -> None:
     assert (vault.root / OWNER).read_text() == text
 
 
-def test_all_who_write_in_the_vault_can_claim(shared: Path) -> None:  # noqa: F811
+def test_all_who_write_in_the_vault_can_claim(shared: Path) -> None:
     def write(stage: Stage) -> Written:
         with stage.create("a") as sink:
             sink.write(b"a")
