@@ -15,6 +15,7 @@ import struct
 import threading
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +43,7 @@ class LoopbackHub:
         self.authorizations: set[str | None] = set()
         self.commit = hashlib.sha1(repr(sorted(files.items())).encode(), usedforsecurity=False).hexdigest()
         self.released = threading.Event()
+        self.connections: set[socket.socket] = set()
         hub = self
 
         class Handler(_Handler):
@@ -56,9 +58,16 @@ class LoopbackHub:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        from huggingface_hub import HfFileSystem
+
         self.released.set()
         self.server.shutdown()
         self.server.server_close()
+        # The next hub may get this port, and is another one: nothing of this one may answer for it.
+        HfFileSystem.clear_instance_cache()
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def install(self, monkeypatch: pytest.MonkeyPatch, empty: Path) -> None:
         """Make this the hub of the test, without a token, and let the client lose no time waiting."""
@@ -106,6 +115,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: Any) -> None:
         """Say nothing."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.server_hub.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server_hub.connections.discard(self.connection)
+        super().finish()
 
     def do_HEAD(self) -> None:
         self.answer()
