@@ -1,63 +1,26 @@
 """From raw image and CT archives to training-ready files: what a training script imports."""
 
-from imgassets.compat.converters import (
-    ConverterFixedSize,
-    ConverterFlexibleSize,
-    CustomDistributedSampler,
-    DenseIpcConverter,
-    DenseMemmapConverter,
-    HDF5Converter,
-    Hdf5Converter,
-    IpcConverter,
-    MemmapConverter,
-    ParquetConverter,
-    ResizeAndConvert,
-    TarConverter,
-    distributedConverter,
-    get_number_of_channels,
-    image_to_binary,
-)
-from imgassets.compat.readers import (
-    DenseIpcReader,
-    DenseMemmapReader,
-    HDF5Reader,
-    Hdf5Reader,
-    IpcReader,
-    MemmapReader,
-    ParquetReader,
-    TarReader,
-    worker_init_fn,
-)
+from typing import TYPE_CHECKING
+
 from imgassets.stores import Store, collate, open_store
 from imgassets.stores.convert import convert
 
-__all__ = [
-    "ConverterFixedSize",
-    "ConverterFlexibleSize",
-    "CustomDistributedSampler",
-    "DenseIpcConverter",
-    "DenseIpcReader",
-    "DenseMemmapConverter",
-    "DenseMemmapReader",
-    "HDF5Converter",
-    "HDF5Reader",
-    "Hdf5Converter",
-    "Hdf5Reader",
-    "IpcConverter",
-    "IpcReader",
-    "MemmapConverter",
-    "MemmapReader",
-    "ParquetConverter",
-    "ParquetReader",
-    "ResizeAndConvert",
-    "Store",
-    "TarConverter",
-    "TarReader",
-    "collate",
-    "convert",
-    "distributedConverter",
-    "get_number_of_channels",
-    "image_to_binary",
-    "open_store",
-    "worker_init_fn",
-]
+__all__ = ["Store", "collate", "convert", "open_store"]
+
+if not TYPE_CHECKING:  # a type checker is to miss the moved names
+
+    def __getattr__(name: str) -> object:
+        """The conversion-library guide's names, which stood here before `imgassets.compat` had them."""
+        import warnings
+        from importlib.util import find_spec
+
+        if find_spec(f"{__name__}.{name}"):  # the import system asks here first for a module it has not loaded yet
+            raise AttributeError(name)
+        from imgassets import compat
+
+        if name not in compat.__all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        warnings.warn(
+            f"import {name} from imgassets.compat: imgassets loses it soon.", DeprecationWarning, stacklevel=2
+        )
+        return getattr(compat, name)

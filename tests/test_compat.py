@@ -20,7 +20,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset  # noqa: TID253
 
 import imgassets
-from imgassets import (
+from imgassets import compat, open_store
+from imgassets.compat import (
     ConverterFixedSize,
     ConverterFlexibleSize,
     CustomDistributedSampler,
@@ -42,7 +43,6 @@ from imgassets import (
     distributedConverter,
     get_number_of_channels,
     image_to_binary,
-    open_store,
 )
 from imgassets.errors import StoreError
 from tests.stores.making import encoded, folder, picture
@@ -80,11 +80,22 @@ class Segments(Dataset):
 
 
 def test_the_public_names() -> None:
-    assert sorted(imgassets.__all__) == sorted(set(imgassets.__all__))
+    assert imgassets.__all__ == ["Store", "collate", "convert", "open_store"]
     assert all(hasattr(imgassets, name) for name in imgassets.__all__)
-    assert {"open_store", "convert", "collate", "Store", "worker_init_fn"} <= set(imgassets.__all__)
-    assert imgassets.Hdf5Converter is HDF5Converter
-    assert imgassets.Hdf5Reader is HDF5Reader
+    assert len(compat.__all__) == len(set(compat.__all__)) == 24
+    assert compat.Hdf5Converter is HDF5Converter
+    assert compat.Hdf5Reader is HDF5Reader
+
+
+@pytest.mark.parametrize("name", compat.__all__)
+def test_where_the_names_stood_before_they_are_for_one_release_more(name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"import {name} from imgassets.compat"):
+        assert getattr(imgassets, name) is getattr(compat, name)
+
+
+def test_other_names_are_still_missing() -> None:
+    with pytest.raises(AttributeError, match="'imgassets' has no attribute 'MemmapWriter'"):
+        getattr(imgassets, "MemmapWriter")  # noqa: B009
 
 
 def test_memmap_of_a_folder(tmp_path: Path) -> None:

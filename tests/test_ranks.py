@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist  # noqa: TID253
 
-from imgassets import CustomDistributedSampler, convert, ranks
+from imgassets import convert, ranks
+from imgassets.compat import CustomDistributedSampler
 from imgassets.errors import BadInput
 from imgassets.ranks import environment_rank, job_rank
 from tests.stores.making import folder
