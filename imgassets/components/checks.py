@@ -53,6 +53,12 @@ def artifact_check(
     return check
 
 
+def bytes_verified(artifact: Artifact) -> Finding:
+    """Every byte has the checksum that was recorded when it was written."""
+    manifest = artifact.vault.verify(artifact.location)
+    return Finding(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")
+
+
 def _judge(judge: Callable[[Artifact], Finding], artifact: Artifact) -> Finding:
     try:
         return judge(artifact)

@@ -9,7 +9,7 @@ from typing import Any
 
 from imgassets.commit import Location, Manifest, Recipe, Vault
 from imgassets.commit.manifest import unsaid
-from imgassets.errors import MissingUpstream
+from imgassets.errors import MissingUpstream, StoreError
 from imgassets.io.excerpts import Excerpt, excerpt
 from imgassets.io.samples import Rows
 
@@ -112,6 +112,18 @@ class Artifact:
     def read(self, columns: Iterable[str], facts: Iterable[str] = ()) -> dict[str, str]:
         """Its name and the checksum of what is read of it, an index: some columns, and facts of its manifest."""
         return {f"{self.asset}/{self.partition}": excerpt(self.manifest, self.open, columns, facts)}
+
+    def expect_made_from(self, raw: Mapping[str, str]) -> None:
+        """An index of other bytes than a raw file has now says nothing about it.
+
+        Raises:
+            StoreError: these names and checksums are not among what this was made from.
+        """
+        if not raw.items() <= self.manifest.recipe.inputs.items():
+            raise StoreError(
+                f"{next(iter(raw))} is not the file that {self.asset}/{self.partition} was made from: materialize "
+                f"{self.asset} again first."
+            )
 
     def open(self) -> Any:
         """The format's reader of this artifact."""

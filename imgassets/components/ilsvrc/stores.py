@@ -6,7 +6,6 @@ import dagster as dg
 
 from imgassets.classes import imagenet_classes
 from imgassets.components.store_assets import Feed, StoreSettings, store_assets
-from imgassets.errors import StoreError
 from imgassets.io.artifacts import Artifact, Artifacts
 from imgassets.resources import Storage
 from imgassets.sources.base import Source
@@ -28,7 +27,7 @@ def ilsvrc_stores(
     def feed(split: str, storage: Storage, artifacts: Artifacts) -> Feed:
         ilsvrc, upstream = source(storage), artifacts[split]
         raw = storage.raw_checksums(ilsvrc.archive(split))
-        _refuse_stale(upstream, raw)
+        upstream.expect_made_from(raw)
         return Feed(
             lambda: _images(ilsvrc, split, upstream, size),
             raw | upstream.read(COLUMNS),
@@ -44,12 +43,3 @@ def _images(ilsvrc: Ilsvrc, split: str, index: Artifact, size: tuple[int, int] |
     classes = imagenet_classes().class_to_idx
     files = tar_files(ilsvrc.archive(split), index.open().table(COLUMNS), classes)
     return files if size is None else Resized(files, size)
-
-
-def _refuse_stale(index: Artifact, raw: dict[str, str]) -> None:
-    """An index of other bytes than the archive has now says nothing about it."""
-    if not raw.items() <= dict(index.manifest.recipe.inputs).items():
-        raise StoreError(
-            f"{next(iter(raw))} is not the archive that {index.asset}/{index.partition} was made from: materialize "
-            f"{index.asset} again first."
-        )

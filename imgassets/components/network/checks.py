@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 
 from imgassets.classes import imagenet_classes
-from imgassets.components.checks import Finding, artifact_check
+from imgassets.components.checks import Finding, artifact_check, bytes_verified
 from imgassets.formats.activation_npz import ActivationReader
 from imgassets.formats.png_tar import read_pngs
 from imgassets.io.activations import IMAGES, RECONSTRUCTED
@@ -31,7 +31,7 @@ def activation_checks(
     return [
         *checks,
         artifact_check(reconstructions, "images_complete", _images_complete),
-        artifact_check(embedding, "bytes_verified", _bytes_verified),
+        artifact_check(embedding, "bytes_verified", bytes_verified),
     ]
 
 
@@ -95,9 +95,3 @@ def _files(artifact: Artifact, kind: str) -> list[str]:
         with Image.open(path) as picture:
             picture.load()
     return [path.name for path in found]
-
-
-def _bytes_verified(artifact: Artifact) -> Finding:
-    """Every byte has the checksum that was recorded when it was written."""
-    manifest = artifact.vault.verify(artifact.location)
-    return Finding(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import dagster as dg
 import numpy as np
 
-from imgassets.components.checks import Finding, artifact_check
+from imgassets.components.checks import Finding, artifact_check, bytes_verified
 from imgassets.formats.systemds_read import check_sample
 from imgassets.io.artifacts import Artifact
 
@@ -18,9 +18,9 @@ def npz_checks(
         artifact_check(index, "labels_in_range", _labels_in_range),
         artifact_check(index, "index_complete", _index_complete),
         artifact_check(index, "declared_mean", _declared_mean, warn=True),
-        artifact_check(index, "bytes_verified", _bytes_verified),
+        artifact_check(index, "bytes_verified", bytes_verified),
         artifact_check(arrays, "labels_in_range", _class_ids_in_range),
-        artifact_check(arrays, "bytes_verified", _bytes_verified),
+        artifact_check(arrays, "bytes_verified", bytes_verified),
         artifact_check(sample, "valid_for_systemds", _valid_for_systemds),
         artifact_check(sample, "class_balance", _class_balance),
         artifact_check(sample, "size_reached", _size_reached, warn=True),
@@ -75,12 +75,6 @@ def _class_ids_in_range(arrays: Artifact) -> Finding:
     return Finding(
         passed, {"rows": len(labels), "lowest": low, "highest": high}, f"{images.shape}, class_ids {low}..{high}"
     )
-
-
-def _bytes_verified(artifact: Artifact) -> Finding:
-    """Every byte has the checksum that was recorded when it was written."""
-    manifest = artifact.vault.verify(artifact.location)
-    return Finding(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")
 
 
 def _valid_for_systemds(sample: Artifact) -> Finding:

@@ -294,7 +294,7 @@ def test_a_store_of_another_archive_than_the_index_is_refused(
     with (mine / ilsvrc.ARCHIVES["validation"].file).open("ab") as archive:
         archive.write(bytes(512))
     text = failure(release.run("memmap_store", "validation"))
-    assert "is not the archive that ilsvrc2012/tar_index/validation was made from" in text
+    assert "is not the file that ilsvrc2012/tar_index/validation was made from" in text
 
 
 def copied(raw: Path, tmp_path: Path) -> Path:
