@@ -13,8 +13,13 @@ RUN_SIZE = 128
 """Most partitions in one run of a backfill: bookkeeping falls with it, and 128 divides the 1152 TFRecord shards."""
 
 
-def dataset_asset(dataset: str, name: str, **arguments: Any) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
+def dataset_asset(
+    dataset: str, name: str, *, code_version: str, **arguments: Any
+) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
     """`dagster.asset` for `dataset/name`, in the group `dataset`; `arguments` add to the defaults or replace them.
+
+    `code_version` is raised when the same inputs and settings are to give other bytes in an unchanged format: what was
+    made before is then made again.
 
     Raises:
         BadInput: a partition has a name that cannot be a file's.
@@ -26,7 +31,7 @@ def dataset_asset(dataset: str, name: str, **arguments: Any) -> Callable[[Callab
         "key_prefix": dataset,
         "group_name": dataset,
         "owners": OWNERS,
-        "code_version": "1",
+        "code_version": code_version,
         "backfill_policy": dg.BackfillPolicy.multi_run(RUN_SIZE),
     }
     decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(name=name, **(defaults | arguments))

@@ -161,6 +161,7 @@ def _store(
         dataset_asset,
         dataset,
         f"{format_}_store",
+        code_version="1",
         kinds=KINDS[format_],
         description=f"{WHAT[format_]}\n\nRead it with `imgassets.open_store(path)`, a torch map-style dataset.",
         io_manager_key=f"{format_}_io",

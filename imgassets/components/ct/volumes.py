@@ -155,6 +155,7 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "volume_index",
+        code_version="1",
         partitions_def=dg.StaticPartitionsDefinition(dataset.splits),
         io_manager_key="ct_index_io",
         kinds={"huggingface", "parquet"},
@@ -195,6 +196,7 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "shards",
+        code_version="1",
         partitions_def=dg.DynamicPartitionsDefinition(name=partitions_name(dataset.name)),
         io_manager_key="ct_shard_io",
         kinds={"pytorch", "webdataset"},
@@ -239,6 +241,7 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "manifest",
+        code_version="1",
         partitions_def=dg.StaticPartitionsDefinition(dataset.splits),
         io_manager_key="ct_manifest_io",
         kinds={"json", "webdataset"},

@@ -164,6 +164,7 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "tar_index",
+        code_version="1",
         partitions_def=dg.StaticPartitionsDefinition(list(dataset.shard_counts)),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         io_manager_key="index_io",
@@ -219,6 +220,7 @@ def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "tfrecords",
+        code_version="1",
         partitions_def=dg.StaticPartitionsDefinition([key for keys in stems.values() for key in keys]),
         backfill_policy=dg.BackfillPolicy.multi_run(run_size(counts)),
         io_manager_key="tfrecords_io",

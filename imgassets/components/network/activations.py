@@ -221,6 +221,7 @@ def _activations(dataset: Activations, source: Input) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "activations",
+        code_version="1",
         partitions_def=_partitions(source),
         ins=source.ins,
         pool=POOL,
@@ -245,6 +246,7 @@ def _reconstructions(dataset: Activations, source: Input) -> dg.AssetsDefinition
     @dataset_asset(
         dataset.name,
         "reconstructions",
+        code_version="1",
         partitions_def=_partitions(source),
         ins=source.ins,
         pool=POOL,
@@ -268,6 +270,7 @@ def _generated(dataset: Activations) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "generated",
+        code_version="1",
         partitions_def=dg.StaticPartitionsDefinition([str(i) for i in range(dataset.generated_chunks)]),
         pool=POOL,
         io_manager_key="activations_io",
@@ -290,6 +293,7 @@ def _embedding(dataset: Activations, source: Input) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "embedding",
+        code_version="1",
         partitions_def=dg.StaticPartitionsDefinition(list(source.splits)),
         ins={
             "activations": dg.AssetIn(partition_mapping=fan_in(source.splits)),

@@ -141,6 +141,7 @@ def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "npz_index",
+        code_version="1",
         partitions_def=dataset.batches,
         io_manager_key="index_io",
         kinds={"numpy", "parquet"},
@@ -182,6 +183,7 @@ def _arrays(dataset: NpzImages) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "arrays",
+        code_version="1",
         partitions_def=dataset.batches,
         io_manager_key="arrays_io",
         kinds={"numpy"},
@@ -215,6 +217,7 @@ def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
     @dataset_asset(
         dataset.name,
         "csv_sample",
+        code_version="1",
         partitions_def=dg.StaticPartitionsDefinition(list(dataset.splits)),
         io_manager_key="systemds_io",
         kinds={"csv"},
