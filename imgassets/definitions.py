@@ -1,6 +1,9 @@
-"""The one entry point: every dataset under `defs/`, and the resources its assets use."""
+"""The one entry point: every dataset of a project, and the resources its assets use."""
 
+import os
+import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import dagster as dg
@@ -10,38 +13,33 @@ for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category)
 
 from imgassets.components.declarations import refuse_mistakes  # noqa: E402
-from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager  # noqa: E402
-from imgassets.io.arrays import ArraysIOManager  # noqa: E402
-from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager  # noqa: E402
-from imgassets.io.embedding import EmbeddingIOManager  # noqa: E402
-from imgassets.io.index import IndexIOManager  # noqa: E402
-from imgassets.io.stores import STORE_IO_MANAGERS  # noqa: E402
-from imgassets.io.systemds import SystemDSIOManager  # noqa: E402
-from imgassets.io.tfrecords import TFRecordsIOManager  # noqa: E402
-from imgassets.resources import Device, Storage  # noqa: E402
+from imgassets.errors import BadInput  # noqa: E402
+from imgassets.io.resources import resources  # noqa: E402
+from imgassets.projects import Project  # noqa: E402
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All datasets."""
-    storage = Storage()
-    storage.raw_root, storage.vault  # noqa: B018  (what is no folder's path is refused before anything else)
-    resources = {
-        "storage": storage,
-        "io_manager": dg.mem_io_manager,  # Dagster would add one that pickles to disk
-        "index_io": IndexIOManager(storage=storage),
-        "arrays_io": ArraysIOManager(storage=storage),
-        "ct_index_io": CtIndexIOManager(storage=storage),
-        "ct_shard_io": CtShardIOManager(storage=storage),
-        "ct_manifest_io": CtManifestIOManager(storage=storage),
-        "device": Device(),
-        "activations_io": ActivationsIOManager(storage=storage),
-        "reconstructions_io": ReconstructionsIOManager(storage=storage),
-        "embedding_io": EmbeddingIOManager(storage=storage),
-        "systemds_io": SystemDSIOManager(storage=storage),
-        "tfrecords_io": TFRecordsIOManager(storage=storage),
-        **{key: manager(storage=storage) for key, manager in STORE_IO_MANAGERS.items()},
-    }
-    refuse_mistakes(folder := Path(__file__).parent / "defs")
-    datasets = dg.load_from_defs_folder(path_within_project=folder)
-    return dg.Definitions.merge(datasets, dg.Definitions(resources=resources, executor=dg.in_process_executor))
+    """The bundled datasets."""
+    return project(__file__)
+
+
+def project(path: str | os.PathLike[str]) -> dg.Definitions:
+    """All datasets under `defs/` of the project that a file or folder lies in.
+
+    Raises:
+        BadInput: it lies in no project, or a dataset is declared wrongly.
+    """
+    found = Project.of(Path(path))
+    if found is None:
+        raise BadInput(f"{path} lies in no project: `imgassets init` makes one, a folder with [tool.imgassets].")
+    if str(found.root) not in sys.path:
+        sys.path.insert(0, str(found.root))
+    datasets = import_module(f"{found.package}.defs")
+    for folder in map(Path, datasets.__path__):
+        refuse_mistakes(folder)
+    # not `load_from_defs_folder`, which wants a pyproject.toml that an installed package has not
+    tree = dg.ComponentTree.from_module(defs_module=datasets, project_root=found.root)
+    # Dagster itself would add an IO manager that pickles to disk
+    own = {**resources(found), "io_manager": dg.mem_io_manager}
+    return dg.Definitions.merge(tree.build_defs(), dg.Definitions(resources=own, executor=dg.in_process_executor))

@@ -7,20 +7,29 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from imgassets.commit import Owner
 from imgassets.commit.publish import fsync_folder
 from imgassets.commit.sink import write_durably
+from imgassets.projects import Project
 
 BUNDLED = frozenset({"ct_rate", "dmd2", "ilsvrc2012", "imagenet64", "mini", "mini_dense"})
 """Datasets that come with this package: whoever has it declares them."""
 
 
-def owner_of(state: Path, dataset: str) -> str:
-    """Id of the owner of a dataset that is declared here; `state` is the folder of this home's own notes."""
-    return "imgassets" if dataset in BUNDLED else project_id(state)
+def owner_of(project: Project, state: Path, dataset: str) -> Owner:
+    """Who owns a dataset that a project declares; `state` is the folder of the home's own notes.
+
+    Raises:
+        OSError: the home's id cannot be kept.
+    """
+    if project.id:
+        file = state / "id"
+        return Owner(project.id, project.package, _read(file) if file.exists() else None)
+    return Owner("imgassets" if dataset in BUNDLED else home_id(state))
 
 
-def project_id(state: Path) -> str:
-    """Id of the project that declares datasets of its own here, made at first need.
+def home_id(state: Path) -> str:
+    """Id of a home that makes datasets which are of no project, made at first need.
 
     Raises:
         OSError: it cannot be kept.
@@ -34,4 +43,8 @@ def project_id(state: Path) -> str:
             os.link(fresh, file)
         fresh.unlink()
         fsync_folder(state)
+    return _read(file)
+
+
+def _read(file: Path) -> str:
     return file.read_text(encoding="ascii").strip()

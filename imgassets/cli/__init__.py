@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import click
 
-from imgassets.cli import care, look, make, serve
+from imgassets.cli import care, look, make, serve, start
 from imgassets.errors import ImgassetsError, one_line
+from imgassets.projects import VARIABLE
+
+
+def _choose(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> None:
+    if folder is not None:
+        os.environ[VARIABLE] = os.path.abspath(os.path.expanduser(folder))
+
+
+PROJECT = click.Option(
+    ["--project"],
+    metavar="DIR",
+    expose_value=False,
+    is_eager=True,
+    callback=_choose,
+    help="Folder of the project, or a folder in it. Default: $IMGASSETS_PROJECT, the nearest folder upwards, the demo.",
+)
 
 
 class _Group(click.Group):
@@ -32,6 +50,7 @@ def main() -> None:
     """From raw image and CT archives to training-ready files.
 
     \b
+    imgassets init DIR                                a project: a folder for datasets of your own
     imgassets sample-data                             small raw inputs to try everything on
     imgassets plan '*'                                what a backfill would do, and what it would cost
     imgassets backfill '*' --missing                  make all that is not there yet
@@ -43,10 +62,27 @@ def main() -> None:
     """
     # what is imported stays to the end: to look through it for garbage at every turn takes a tenth of a short command
     gc.set_threshold(50_000)
-    from imgassets.resources import dagster_home
 
-    os.environ["DAGSTER_HOME"] = str(dagster_home().absolute())
+
+def _in_project(work: Callable[..., Any]) -> Callable[..., Any]:
+    """A command's work, in the home of the current project."""
+
+    @wraps(work)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        from imgassets.environment import enter
+
+        if elsewhere := enter():
+            click.echo(elsewhere, err=True)
+        return work(*arguments, **named)
+
+    return wrapped
 
 
 for _command in (*make.COMMANDS, *look.COMMANDS, *care.COMMANDS, *serve.COMMANDS):
+    assert _command.callback
+    _command.callback = _in_project(_command.callback)
+    _command.params.append(PROJECT)
+    main.add_command(_command)
+main.params.append(PROJECT)
+for _command in start.COMMANDS:
     main.add_command(_command)

@@ -38,7 +38,7 @@ def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
     Example:
       imgassets sample-data /tmp/raw && export IMGASSETS_RAW=/tmp/raw
     """
-    from imgassets.resources import Storage
+    from imgassets.environment import Storage
     from imgassets.sample_data import WRITERS
 
     folder = folder or Storage().raw_root

@@ -3,6 +3,7 @@
 from imgassets.commit.checksum import Checksums, xxh3_128
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_name, check_part
+from imgassets.commit.owners import Owner
 from imgassets.commit.sink import ScatterSink, Sink
 from imgassets.commit.stage import Location, Stage
 from imgassets.commit.vault import Commit, Vault, Written
@@ -13,6 +14,7 @@ __all__ = [
     "FileRecord",
     "Location",
     "Manifest",
+    "Owner",
     "Recipe",
     "ScatterSink",
     "Sink",

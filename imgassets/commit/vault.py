@@ -14,6 +14,7 @@ from imgassets.commit import lock, owners
 from imgassets.commit.checksum import Checksums, digest_of
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_part
+from imgassets.commit.owners import Owner
 from imgassets.commit.publish import Unfinished, aside, fsync_folder, make_folders, remove_tree, restore_aside
 from imgassets.commit.stage import Location, Stage, store_error
 from imgassets.errors import BadInput, MissingUpstream, StoreError, Taken
@@ -42,8 +43,8 @@ class Vault:
 
     root: Path
     state: Path
-    owner: Callable[[str], str] | None = None
-    """Id of the owner, by dataset, of what is written here; None where no record is kept."""
+    owner: Callable[[str], Owner] | None = None
+    """Owner, by dataset, of what is written here; None where no record is kept."""
     looking: ClassVar[bool] = False
     """Whether this is no more than a look, for which nothing is read, and nobody waits for a server."""
 
@@ -89,7 +90,7 @@ class Vault:
     def owns(self, location: Location) -> bool:
         """Whether a record in the vault says that what lies at `location` is of a dataset of the same owner."""
         recorded = owners.owner_of(location)
-        return bool(recorded) and self.owner is not None and recorded == self.owner(owners.dataset_of(location))
+        return recorded is not None and self.owner is not None and recorded.id in self._owner(location).ids
 
     def proven(self, location: Location, recipe: Recipe) -> Manifest | None:
         """The manifest, if the artifact there was made by `recipe` and every file has its size and checksum."""
@@ -130,12 +131,14 @@ class Vault:
             raise store_error(error, location) from error
 
     def _make(self, location: Location, recipe: Recipe, write: Callable[[Stage], Written], *, resume: bool) -> Manifest:
+        if self.owner:
+            owners.admit(location, self._owner(location))
         stage = Stage(location, recipe)
         try:
             stage.open(resume=resume)
             written = write(stage)
             if self.owner:
-                owners.claim(location, self.owner(owners.dataset_of(location)))
+                owners.claim(location, self._owner(location))
             return stage.publish(written.facts, written.exceptions)
         except Unfinished:
             raise
@@ -146,6 +149,10 @@ class Vault:
         except BaseException:
             stage.discard()
             raise
+
+    def _owner(self, location: Location) -> Owner:
+        assert self.owner
+        return self.owner(owners.dataset_of(location))
 
     def _tidy(self, location: Location) -> None:
         """Remove what a writer that died left beside an artifact that is proven; one that is alive does so itself."""

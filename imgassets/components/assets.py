@@ -6,7 +6,10 @@ from typing import Any
 import dagster as dg
 
 from imgassets.commit import check_part
+from imgassets.components.automation import Automation, automated
 from imgassets.io.artifacts import Builds
+from imgassets.io.resources import resources
+from imgassets.projects import Project
 
 OWNERS = ["team:imgassets"]
 RUN_SIZE = 128
@@ -36,6 +39,14 @@ def dataset_asset(
     }
     decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(name=name, **(defaults | arguments))
     return decorator
+
+
+def dataset_definitions(
+    context: dg.ComponentLoadContext, name: str, definitions: dg.Definitions, automation: Automation
+) -> dg.Definitions:
+    """All of a dataset: its assets with their checks and jobs, its sensors, and the resources that they need."""
+    needed = dg.Definitions(resources=resources(Project.of(context.path)))
+    return dg.Definitions.merge(automated(name, definitions, automation), needed)
 
 
 def fan_in(groups: Mapping[str, Sequence[str]]) -> dg.StaticPartitionMapping:

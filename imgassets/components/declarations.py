@@ -5,6 +5,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import get_type_hints
 
+import dagster as dg
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -14,6 +15,14 @@ PREFIX = "imgassets.components."
 SEEDS = 1 << 32
 """Seeds are numbers below this: what all generators of random numbers can start from."""
 LENIENT = ConfigDict(coerce_numbers_to_str=True)
+
+
+class NamedScaffolder(dg.Scaffolder):
+    """What `dg scaffold defs` writes: a dataset of its folder's name."""
+
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:  # type: ignore[override]
+        """Write `defs.yaml`."""
+        dg.scaffold_component(request, {"name": request.target_path.name})
 
 
 def check_types(declared: object) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field
 from imgassets.components.assets import dataset_asset
 from imgassets.components.checks import Finding, artifact_check
 from imgassets.components.declarations import check_types
+from imgassets.environment import Storage
 from imgassets.errors import MissingUpstream, Unforeseen
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate
 from imgassets.io.base import BuildConfig
@@ -19,7 +20,6 @@ from imgassets.io.sample_rows import store_rows
 from imgassets.io.samples import Rows
 from imgassets.io.stores import Stored
 from imgassets.places import Place
-from imgassets.resources import Storage
 from imgassets.sources.base import Source
 from imgassets.stores import Store
 from imgassets.stores.writing import StorePlan, estimate

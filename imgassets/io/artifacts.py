@@ -100,8 +100,7 @@ class Artifact:
         except MissingUpstream:
             raise MissingUpstream(
                 f"{self.asset} has no partition {self.partition} yet ({self.location.path} does not exist): "
-                f"materialize it first, e.g. `dagster asset materialize -m imgassets.definitions "
-                f"--select {self.asset} --partition {self.partition}`."
+                f"materialize it first, e.g. `imgassets backfill {self.asset} --partitions {self.partition}`."
             ) from None
 
     @property

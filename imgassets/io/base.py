@@ -13,12 +13,12 @@ import xxhash
 from pydantic import Field
 
 from imgassets.commit import Commit, Location, Manifest, Stage, Written
+from imgassets.environment import Storage
 from imgassets.errors import BadInput, ImgassetsError, one_line
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.io.patience import patiently
 from imgassets.progress import Progress
-from imgassets.resources import Storage
 
 Metadata = dict[str, Any]
 

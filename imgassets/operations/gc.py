@@ -15,9 +15,9 @@ import dagster as dg
 
 from imgassets.commit import Location, Manifest, Vault, load, lock, owners, removal
 from imgassets.commit.stage import MANIFEST
+from imgassets.environment import Storage
 from imgassets.errors import ImgassetsError
 from imgassets.planning.graph import Graph
-from imgassets.resources import Storage
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """The asset graph as the commands see it: the assets of a selection and their partitions, in the order to make them."""
 
 import re
+import sys
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 
 import dagster as dg
 from yaml import MarkedYAMLError
@@ -10,6 +12,7 @@ from yaml import MarkedYAMLError
 from imgassets.errors import BadInput
 from imgassets.io import dagster_private
 from imgassets.planning.graph import Asset, Graph
+from imgassets.projects import Project
 
 __all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select", "select_one"]
 
@@ -22,15 +25,16 @@ DATASET = re.compile(r"^Error while (?:loading component|building definitions fo
 
 @cache
 def definitions() -> dg.Definitions:
-    """Everything under `defs/`, loaded once.
+    """Everything under `defs/` of the current project, loaded once.
 
     Raises:
         BadInput: a dataset's YAML is wrong; names the file, and the line where it is known.
     """
-    from imgassets.definitions import defs
-
+    project = Project.current()
+    if str(project.root) not in sys.path:
+        sys.path.insert(0, str(project.root))
     try:
-        loaded = defs()
+        loaded: dg.Definitions = import_module(f"{project.package}.definitions").defs()
         dagster_private.validate(loaded)
     except Exception as error:  # Dagster has an error of its own for each thing that can be wrong with a dataset
         raise BadInput(_reason(error)) from error

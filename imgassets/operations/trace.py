@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import dagster as dg
 
 from imgassets.commit import Manifest
+from imgassets.environment import Storage
 from imgassets.errors import BadInput, ImgassetsError
 from imgassets.io.excerpts import still_says
 from imgassets.planning.graph import Asset, Graph
-from imgassets.resources import Storage
 
 
 @dataclass(frozen=True)

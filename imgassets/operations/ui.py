@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import signal
 import socket
 import subprocess
@@ -18,10 +19,9 @@ import dagster as dg
 from imgassets.errors import StoreError
 from imgassets.io import dagster_private
 from imgassets.operations.guard import LOOPBACK, Guard
+from imgassets.projects import Project
 
 HOST = "127.0.0.1"
-WORKSPACE = "load_from: [{python_module: {module_name: imgassets.definitions, location_name: imgassets}}]\n"
-"""As in workspace.yaml, which an installed package does not have: schedules and sensors are known by location."""
 DIES_WITH_PARENT = 1
 """`linux/prctl.h`: PR_SET_PDEATHSIG."""
 PATIENCE = 10.0
@@ -66,7 +66,12 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
 
 def _workspace(folder: str) -> Path:
     path = Path(folder, "workspace.yaml")
-    path.write_text(WORKSPACE, encoding="utf-8")
+    project = Project.current()
+    # as in workspace.yaml, which an installed package does not have: schedules and sensors are known by location
+    module = {"module_name": f"{project.package}.definitions", "location_name": project.package}
+    if not project.is_bundled:
+        module["working_directory"] = str(project.root)
+    path.write_text(json.dumps({"load_from": [{"python_module": module}]}), encoding="utf-8")
     return path
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from imgassets.environment import Storage
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifacts
@@ -15,7 +16,6 @@ from imgassets.operations.backfill import Outcome, accepts, backfill
 from imgassets.operations.checks import ALL, checks_of, is_partitioned
 from imgassets.operations.selection import graph
 from imgassets.planning.graph import Asset
-from imgassets.resources import Storage
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import dagster as dg
 
 from imgassets.commit import FileRecord, Manifest, Recipe
 from imgassets.commit.peek import PeekVault, is_unread, unread
+from imgassets.environment import Storage
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError, Unforeseen
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate
 from imgassets.planning.graph import Asset, Graph
-from imgassets.resources import Storage
 
 
 class Verdict(Enum):

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 import dagster as dg
 
 from imgassets.commit import Location, Stage, Written
+from imgassets.environment import Storage
 from imgassets.io.artifacts import Build, Builds
 from imgassets.io.base import ArtifactIOManager
-from imgassets.resources import Storage
 
 PARTITIONS = 256
 GOAL = 0.020

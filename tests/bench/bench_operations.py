@@ -20,7 +20,7 @@ import dagster as dg
 
 from imgassets import definitions
 from imgassets.io.artifacts import Build, Builds, Estimate
-from imgassets.resources import Storage
+from imgassets.environment import Storage
 from tests.lines import Line
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa  # noqa: TID253
 
 from imgassets.commit import Recipe, Stage, Written
+from imgassets.environment import Storage
 from imgassets.formats import systemds_binary, systemds_csv
 from imgassets.formats.arrays import LabelledImages, write_arrays
 from imgassets.formats.embedding import Embedding, write_embedding
@@ -19,7 +20,6 @@ from imgassets.formats.index import Index, write_index
 from imgassets.io.activations import ActivationsIOManager, NetworkOutputs, ReconstructionsIOManager
 from imgassets.io.ct_rate import CtManifestIOManager, CtShardIOManager, ManifestContent
 from imgassets.io.tfrecords import write_shard
-from imgassets.resources import Storage
 from imgassets.sources.folder import class_folder
 from imgassets.stores.convert import convert
 from imgassets.stores.writing import StorePlan, write_store

@@ -11,15 +11,11 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-from dagster.components.testing.utils import component_defs
 
 from imgassets.components import NpzImages
-from imgassets.io.arrays import ArraysIOManager
+from imgassets.environment import Storage
 from imgassets.io.artifacts import Artifact
-from imgassets.io.index import IndexIOManager
-from imgassets.io.stores import STORE_IO_MANAGERS
-from imgassets.io.systemds import SystemDSIOManager
-from imgassets.resources import Storage
+from tests.components.building import built
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -97,16 +93,7 @@ class Graph:
         self.storage = Storage(
             raw=str(self.folder / "raw"), store=str(self.folder / "store"), state=str(self.folder / "state")
         )
-        self.defs = component_defs(component=self.dataset, resources=self.resources())
-
-    def resources(self) -> dict[str, Any]:
-        return {
-            "storage": self.storage,
-            "index_io": IndexIOManager(storage=self.storage),
-            "arrays_io": ArraysIOManager(storage=self.storage),
-            "systemds_io": SystemDSIOManager(storage=self.storage),
-            **{key: manager(storage=self.storage) for key, manager in STORE_IO_MANAGERS.items()},
-        }
+        self.defs = built(self.dataset, self.storage)
 
     @property
     def raw(self) -> Path:
@@ -164,7 +151,7 @@ class Graph:
         name = self.defs.get_assets_def([self.dataset.name, asset]).get_io_manager_key_for_asset_key(
             dg.AssetKey([self.dataset.name, asset])
         )
-        manager: Any = self.resources()[name]
+        manager: Any = (self.defs.resources or {})[name]
         artifact: Artifact = manager.artifact(dg.AssetKey([self.dataset.name, asset]), partition)
         return artifact
 

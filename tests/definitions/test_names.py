@@ -11,7 +11,7 @@ import pytest
 
 import imgassets
 from imgassets.definitions import defs
-from imgassets.resources import Device, Storage
+from imgassets.environment import Device, Storage
 
 COMPONENTS = ("Activations", "CtVolumes", "IlsvrcTars", "ImageFolder", "NpzImages")
 RESOURCES = {

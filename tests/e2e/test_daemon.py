@@ -26,7 +26,7 @@ from imgassets.components import NpzImages, automation
 from imgassets.io.arrays import ArraysIOManager
 from imgassets.io.index import IndexIOManager
 from imgassets.io.systemds import SystemDSIOManager
-from imgassets.resources import Storage
+from imgassets.environment import Storage
 
 automation.EVERY = 2
 dataset = NpzImages(
@@ -54,7 +54,7 @@ import dagster as dg
 
 warnings.filterwarnings("ignore")
 from imgassets.io.artifacts import Build, Builds
-from imgassets.resources import Storage
+from imgassets.environment import Storage
 from tests.lines import Line
 
 

@@ -28,7 +28,7 @@ import dagster as dg
 warnings.filterwarnings("ignore")
 from imgassets.errors import MissingUpstream
 from imgassets.io.artifacts import Build, Builds
-from imgassets.resources import Storage
+from imgassets.environment import Storage
 from tests.lines import Line
 
 

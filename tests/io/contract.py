@@ -10,10 +10,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from imgassets.environment import Storage
 from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifacts, Build, Builds
 from imgassets.io.base import ArtifactIOManager, BuildConfig
-from imgassets.resources import Storage
 
 KEYS = ["part_1", "part_2", "part_10", "part_3"]
 """In an order that is neither that of text nor of numbers."""

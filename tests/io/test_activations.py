@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from imgassets.environment import Storage
 from imgassets.formats.activation_npz import ActivationReader
 from imgassets.io.activations import ActivationsIOManager, NetworkOutputs, ReconstructionsIOManager
 from imgassets.io.base import ArtifactIOManager
 from imgassets.models.extract import Batch, Outputs
 from imgassets.models.statistics import Moments
-from imgassets.resources import Storage
 from tests.io.contract import KEYS, IOManagerContract
 
 ROWS, BATCH = 7, 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from imgassets.commit import Location, Manifest, Stage, Written
+from imgassets.environment import Storage
 from imgassets.io.base import ArtifactIOManager, Metadata
-from imgassets.resources import Storage
 from tests.io.contract import IOManagerContract
 from tests.lines import Line
 

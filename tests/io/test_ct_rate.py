@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from imgassets.environment import Storage
 from imgassets.formats.ct_shard import Resampled, WrittenShard
 from imgassets.io.ct_rate import CtShardIOManager
-from imgassets.resources import Storage
 from tests.io.contract import IOManagerContract
 
 KEYS = ["train-000001", "train-000002", "train-000010", "train-000000"]

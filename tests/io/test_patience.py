@@ -11,12 +11,12 @@ import dagster as dg
 import pytest
 
 from imgassets.commit import lock
+from imgassets.environment import Storage
 from imgassets.errors import Taken
 from imgassets.io import patience
 from imgassets.io.artifacts import Build, Builds
 from imgassets.io.base import _failure
 from imgassets.io.patience import patiently
-from imgassets.resources import Storage
 from tests.lines import Line
 
 

@@ -9,9 +9,9 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from imgassets.environment import Storage
 from imgassets.io.base import ArtifactIOManager
 from imgassets.io.stores import STORE_IO_MANAGERS, Stored
-from imgassets.resources import Storage
 from imgassets.sources.folder import class_folder
 from imgassets.stores.writing import StorePlan
 from tests.io.contract import KEYS, IOManagerContract

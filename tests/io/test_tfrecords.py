@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from imgassets.environment import Storage
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.images.jpeg import inspect
 from imgassets.io.base import ArtifactIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
-from imgassets.resources import Storage
 from imgassets.sources.ilsvrc_index import Ilsvrc
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
 from tests.io.contract import IOManagerContract

@@ -10,9 +10,7 @@ from dagster.components.testing import create_defs_folder_sandbox
 
 from imgassets.components import ImageFolder
 from imgassets.errors import BadInput
-from imgassets.io.stores import STORE_IO_MANAGERS
 from imgassets.operations import selection
-from imgassets.resources import Storage
 
 SOUND = """\
 type: imgassets.components.ImageFolder
@@ -33,8 +31,7 @@ def load(text: str, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
 
         def defs() -> dg.Definitions:
             with sandbox.load_component_and_build_defs(defs_path=path) as (_, built):
-                managers = {key: manager(storage=Storage()) for key, manager in STORE_IO_MANAGERS.items()}
-                return dg.Definitions.merge(built, dg.Definitions(resources={"storage": Storage(), **managers}))
+                return built
 
         monkeypatch.setattr("imgassets.definitions.defs", defs)
         return selection.definitions.__wrapped__()

@@ -13,19 +13,19 @@ from typing import Annotated, Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from imgassets.components.assets import dataset_asset
-from imgassets.components.automation import Automation, automated
+from imgassets.components.assets import dataset_asset, dataset_definitions
+from imgassets.components.automation import Automation
 from imgassets.components.ct.checks import ct_checks
 from imgassets.components.ct.estimates import manifest_estimate, shard_estimate
 from imgassets.components.ct.index import ROW_COLUMNS, IndexSettings, by_shard, make_index, rows_of
-from imgassets.components.declarations import check_types
+from imgassets.components.declarations import NamedScaffolder, check_types
+from imgassets.environment import Storage
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.ct_split import split_manifest
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
 from imgassets.io.base import BuildConfig
 from imgassets.io.ct_rate import ManifestContent, partitions_name, shard_partition, split_and_number
 from imgassets.io.sample_rows import ct_rows, volume_rows
-from imgassets.resources import Storage
 from imgassets.sources.ct_rate import CLASSES, VolumeRow
 from imgassets.sources.ct_webdataset import Archives
 from imgassets.sources.hub import Folder, Hub, Repository, open_repository, sha256_of
@@ -53,6 +53,7 @@ def _text(description: str) -> Any:
     return dg.Resolver.default(description=description)
 
 
+@dg.scaffold_with(NamedScaffolder)
 @dataclass
 class CtVolumes(dg.Component, dg.Resolvable):
     """Chest CT volumes with reports and labels, in the layout of CT-RATE on the Hugging Face hub.
@@ -148,7 +149,7 @@ class CtVolumes(dg.Component, dg.Resolvable):
             dg.define_asset_job(f"{self.name}_manifest", [manifest], description="Say what the shards hold."),
         ]
         made = dg.Definitions([index, shards, manifest], asset_checks=ct_checks(index, shards, manifest), jobs=jobs)
-        return automated(self.name, made, self.automation)
+        return dataset_definitions(context, self.name, made, self.automation)
 
 
 def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:

@@ -8,20 +8,22 @@ import dagster as dg
 import xxhash
 
 from imgassets.classes import imagenet_classes
-from imgassets.components.automation import Automation, automated
-from imgassets.components.declarations import check_root, check_types
+from imgassets.components.assets import dataset_definitions
+from imgassets.components.automation import Automation
+from imgassets.components.declarations import NamedScaffolder, check_root, check_types
 from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
+from imgassets.environment import Storage
 from imgassets.errors import BadInput
 from imgassets.images.pixels import MODES
 from imgassets.io.artifacts import Artifacts
 from imgassets.places import Place, slice_of
-from imgassets.resources import Storage
 from imgassets.sources.base import Source
 from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
 
 
+@dg.scaffold_with(NamedScaffolder)
 @dataclass
 class ImageFolder(dg.Component, dg.Resolvable):
     """A dataset of image files: a folder per class, or with `labels` a label image for every image.
@@ -90,7 +92,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per format."""
         made = store_assets(self.name, list(self.folders), self.stores, self.settings, self._feed, origin=self._origin)
-        return automated(self.name, made, self.automation)
+        return dataset_definitions(context, self.name, made, self.automation)
 
     def _feed(self, split: str, storage: Storage, artifacts: Artifacts) -> Feed:
         files = self._files(split, storage.raw_root)

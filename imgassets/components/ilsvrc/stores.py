@@ -6,8 +6,8 @@ import dagster as dg
 
 from imgassets.classes import imagenet_classes
 from imgassets.components.store_assets import Feed, StoreSettings, store_assets
+from imgassets.environment import Storage
 from imgassets.io.artifacts import Artifact, Artifacts
-from imgassets.resources import Storage
 from imgassets.sources.base import Source
 from imgassets.sources.ilsvrc_index import Ilsvrc
 from imgassets.sources.resized import Resized

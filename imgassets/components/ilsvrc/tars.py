@@ -14,12 +14,13 @@ from pydantic import Field
 
 from imgassets.columns import numbers
 from imgassets.commit.peek import is_unread
-from imgassets.components.assets import RUN_SIZE, dataset_asset
-from imgassets.components.automation import Automation, automated
-from imgassets.components.declarations import SEEDS, check_root, check_seed, check_types
+from imgassets.components.assets import RUN_SIZE, dataset_asset, dataset_definitions
+from imgassets.components.automation import Automation
+from imgassets.components.declarations import SEEDS, NamedScaffolder, check_root, check_seed, check_types
 from imgassets.components.ilsvrc.checks import ilsvrc_checks
 from imgassets.components.ilsvrc.stores import ilsvrc_stores
 from imgassets.components.store_assets import StoreFormat, StoreSettings
+from imgassets.environment import Storage
 from imgassets.errors import BadInput, Unforeseen
 from imgassets.formats.imagenet_records import RECORD_COLUMNS, record_bytes
 from imgassets.formats.index import Index, IndexReader
@@ -30,7 +31,6 @@ from imgassets.io.sample_rows import index_rows, record_rows
 from imgassets.io.samples import Rows
 from imgassets.places import Place, slice_of
 from imgassets.progress import Progress
-from imgassets.resources import Storage
 from imgassets.sources import sharding
 from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
@@ -51,6 +51,7 @@ class ShardConfig(BuildConfig):
     seed: int | None = Field(default=None, ge=0, lt=SEEDS, description="Seed of the order of the training images.")
 
 
+@dg.scaffold_with(NamedScaffolder)
 @dataclass
 class IlsvrcTars(dg.Component, dg.Resolvable):
     """ILSVRC2012 as it is downloaded: `ILSVRC2012_img_train.tar`, `ILSVRC2012_img_val.tar` and the validation labels.
@@ -142,7 +143,7 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
         splits = list(self.shard_counts)
         stores = ilsvrc_stores(index, splits, self.stores, self.store_settings, self.size, self.source)
         merged = dg.Definitions.merge(dg.Definitions([index, records], asset_checks=checks), stores)
-        return automated(self.name, merged, self.automation)
+        return dataset_definitions(context, self.name, merged, self.automation)
 
 
 def _default_shards() -> dict[str, int]:

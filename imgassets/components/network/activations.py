@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import dagster as dg
 
-from imgassets.components.assets import dataset_asset, fan_in
-from imgassets.components.automation import Automation, automated
-from imgassets.components.declarations import check_seed, check_types
+from imgassets.components.assets import dataset_asset, dataset_definitions, fan_in
+from imgassets.components.automation import Automation
+from imgassets.components.declarations import NamedScaffolder, check_seed, check_types
 from imgassets.components.folder.images import ImageFolder
 from imgassets.components.network.checks import activation_checks
 from imgassets.components.network.config import (
@@ -25,6 +25,7 @@ from imgassets.components.network.folders import FolderInput
 from imgassets.components.network.inputs import Input, NpzInput
 from imgassets.components.network.run import GeneratedRun, InputRun, NetworkRun
 from imgassets.components.npz.images import NpzImages
+from imgassets.environment import Device, Storage
 from imgassets.errors import BadInput
 from imgassets.io import dagster_private
 from imgassets.io.activations import RECONSTRUCTED
@@ -37,12 +38,12 @@ from imgassets.models.embedding import UmapSettings
 from imgassets.models.resize import find_resize
 from imgassets.models.selection import Selection
 from imgassets.models.settings import Extraction
-from imgassets.resources import Device, Storage
 
 POOL = "gpu"
 Describe = dg.Resolver.default
 
 
+@dg.scaffold_with(NamedScaffolder)
 @dataclass
 class Activations(dg.Component, dg.Resolvable):
     """The network over one data set: `npz` names an NPZ dataset's folder in `defs/`, `folder` an image-folder one's.
@@ -183,17 +184,18 @@ class Activations(dg.Component, dg.Resolvable):
             raise BadInput(f"{self.name}: one input is needed, npz or folder: {self.npz=}, {self.folder=}")
         if self.folder is not None:
             dataset = dagster_private.component(context, self.folder, ImageFolder)
-            return self.build_over(FolderInput(dataset, self.resize, self.class_conditioning))
-        batches = dagster_private.component(context, str(self.npz), NpzImages)
-        return self.build_over(NpzInput(batches.name, batches.splits, self.enlarge))
+            made = self.build_over(FolderInput(dataset, self.resize, self.class_conditioning))
+        else:
+            batches = dagster_private.component(context, str(self.npz), NpzImages)
+            made = self.build_over(NpzInput(batches.name, batches.splits, self.enlarge))
+        return dataset_definitions(context, self.name, made, self.automation)
 
     def build_over(self, source: Input) -> dg.Definitions:
         """The definitions for one input."""
         activations, reconstructions = _activations(self, source), _reconstructions(self, source)
         generated, embedding = _generated(self), _embedding(self, source)
         checks = activation_checks(activations, reconstructions, generated, embedding)
-        made = dg.Definitions([activations, reconstructions, generated, embedding], asset_checks=checks)
-        return automated(self.name, made, self.automation)
+        return dg.Definitions([activations, reconstructions, generated, embedding], asset_checks=checks)
 
 
 def _partitions(source: Input) -> dg.StaticPartitionsDefinition:

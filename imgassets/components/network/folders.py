@@ -11,11 +11,11 @@ import numpy as np
 from imgassets.classes import NO_CLASS, imagenet_classes
 from imgassets.components.folder.images import ImageFolder, checksum_of
 from imgassets.components.network.inputs import OpenInput, Rows
+from imgassets.environment import Storage
 from imgassets.errors import BadInput
 from imgassets.io.artifacts import Artifacts
 from imgassets.models.extract import Batch
 from imgassets.models.resize import Images, Resize, find_resize, resize_image
-from imgassets.resources import Storage
 from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder
 

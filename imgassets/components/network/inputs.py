@@ -8,10 +8,10 @@ import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets.environment import Storage
 from imgassets.io.artifacts import Artifacts
 from imgassets.models.extract import Batch
 from imgassets.models.resize import fit_planar
-from imgassets.resources import Storage
 
 Rows = NDArray[np.int64]
 ROW_COLUMNS = ("global_index", "class_id")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from imgassets.components.network.config import Score, kept_settings, output_settings, selection_rule
 from imgassets.components.network.estimates import activation_bytes, network_estimate, png_bytes
 from imgassets.components.network.inputs import Input, OpenInput, Rows
+from imgassets.environment import Device, Storage
 from imgassets.errors import BadInput
 from imgassets.io.activations import IMAGES, RECONSTRUCTED, NetworkOutputs
 from imgassets.io.artifacts import Build, Estimate
@@ -20,7 +21,6 @@ from imgassets.models.config import NetworkConfig
 from imgassets.models.extract import Batch, Extractor, Outputs
 from imgassets.models.selection import Selection, select
 from imgassets.models.settings import Compute, Extraction
-from imgassets.resources import Device, Storage
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import numpy as np
 from pydantic import Field
 
 from imgassets.classes import imagenet_classes
-from imgassets.components.assets import dataset_asset, fan_in
-from imgassets.components.automation import Automation, automated
-from imgassets.components.declarations import SEEDS, check_root, check_seed, check_types
+from imgassets.components.assets import dataset_asset, dataset_definitions, fan_in
+from imgassets.components.automation import Automation
+from imgassets.components.declarations import SEEDS, NamedScaffolder, check_root, check_seed, check_types
 from imgassets.components.npz.checks import npz_checks
 from imgassets.components.npz.estimates import arrays_estimate, arrays_like, index_estimate, sample_estimate
 from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
+from imgassets.environment import Storage
 from imgassets.errors import BadInput, MissingUpstream
 from imgassets.formats.arrays import ImageRows, LabelledImages
 from imgassets.formats.index import Index
@@ -26,7 +27,6 @@ from imgassets.io.sample_rows import array_rows, csv_rows, index_rows
 from imgassets.io.samples import Rows
 from imgassets.io.systemds import CsvSample
 from imgassets.progress import Progress
-from imgassets.resources import Storage
 from imgassets.sampling import quota_order
 from imgassets.sources.arrays import ArraySource
 from imgassets.sources.batches import batch_offsets, find_batches
@@ -43,6 +43,7 @@ class SampleConfig(BuildConfig):
     binary_block: bool | None = Field(default=None, description="Also write SystemDS's own binary-block format.")
 
 
+@dg.scaffold_with(NamedScaffolder)
 @dataclass
 class NpzImages(dg.Component, dg.Resolvable):
     """A dataset in the layout of downsampled ImageNet: `train_data_batch_N.npz` and `val_data.npz`.
@@ -134,7 +135,8 @@ class NpzImages(dg.Component, dg.Resolvable):
             )
         ]
         own = dg.Definitions([index, arrays, sample], asset_checks=npz_checks(index, arrays, sample), jobs=jobs)
-        return automated(self.name, dg.Definitions.merge(own, _stores(self, arrays)), self.automation)
+        made = dg.Definitions.merge(own, _stores(self, arrays))
+        return dataset_definitions(context, self.name, made, self.automation)
 
 
 def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:

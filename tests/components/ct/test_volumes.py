@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from imgassets.components.ct.volumes import CtVolumes
+from imgassets.environment import Storage
 from imgassets.formats.ct_split import CtSplit
-from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager
-from imgassets.resources import Storage
 from imgassets.sample_data.ct_rate import ABSENT, BLANK, NO_SPACING, chest, files, nifti
+from tests.components.building import built
 from tests.hub import REPOSITORY, LoopbackHub
 
 GRID: dict[str, Any] = {"shape": (40, 36, 24), "spacing": (2.0, 2.0, 4.0)}
@@ -45,14 +45,7 @@ class World:
 
     def configure(self, repository: str, **attributes: Any) -> None:
         dataset = CtVolumes("ct", repository, **{"samples_per_shard": 2, "workers": 2, **GRID, **attributes})
-        managers = {
-            "ct_index_io": CtIndexIOManager(storage=self.storage),
-            "ct_shard_io": CtShardIOManager(storage=self.storage),
-            "ct_manifest_io": CtManifestIOManager(storage=self.storage),
-        }
-        built = dataset.build_defs(None)  # type: ignore[arg-type]
-        extra = dg.Definitions(resources={"storage": self.storage, **managers}, executor=dg.in_process_executor)
-        self.definitions = dg.Definitions.merge(built, extra)
+        self.definitions = built(dataset, self.storage)
 
     def run(self, asset: str, partition: str, config: Mapping[str, Any] | None = None) -> dg.ExecuteInProcessResult:
         job = self.definitions.resolve_implicit_global_asset_job_def()

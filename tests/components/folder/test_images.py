@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch  # noqa: TID253
 import yaml
-from dagster.components.testing.utils import component_defs, create_defs_folder_sandbox
+from dagster.components.testing.utils import create_defs_folder_sandbox
 
 from imgassets.classes import imagenet_classes
 from imgassets.components import ImageFolder
 from imgassets.components.store_assets import StoreSettings
-from imgassets.io.stores import STORE_IO_MANAGERS
-from imgassets.resources import Storage
+from imgassets.environment import Storage
 from imgassets.stores import open_store
+from tests.components.building import built
 from tests.components.imagenet import QUIET, Result
 from tests.stores.making import dense, encoded, folder, picture, write
 
@@ -35,8 +35,7 @@ class Stores:
         self.dataset = ImageFolder(name="some", **attributes)
         self.instance = instance
         self.storage = Storage(raw=str(place / "raw"), store=str(place / "store"), state=str(place / "state"))
-        managers = {key: manager(storage=self.storage) for key, manager in STORE_IO_MANAGERS.items()}
-        self.defs = component_defs(component=self.dataset, resources={"storage": self.storage, **managers})
+        self.defs = built(self.dataset, self.storage)
 
     def run(self, partition: str = "all", **config: Any) -> Result:
         """Materialize all stores of a partition."""
@@ -194,8 +193,6 @@ def test_declared_in_yaml(tmp_path: Path) -> None:
        settings: {images_per_file: 4096, on_error: skip}}
     """
     defs = declared(tmp_path, yaml.safe_load(text))
-    managers = {key: manager(storage=Storage()) for key, manager in STORE_IO_MANAGERS.items()}
-    defs = dg.Definitions.merge(defs, dg.Definitions(resources={"storage": Storage(), **managers}))
     keys = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
     assert keys == {"caltech256/memmap_store", "caltech256/ipc_store"}
 

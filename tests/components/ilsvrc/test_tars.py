@@ -21,6 +21,7 @@ from imgassets.classes import imagenet_classes
 from imgassets.commit import Vault
 from imgassets.components.ilsvrc.checks import records_sound
 from imgassets.components.ilsvrc.tars import IlsvrcTars, run_size
+from imgassets.environment import Storage
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import TFRecordFile, write
@@ -31,13 +32,13 @@ from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.operations.view import view
 from imgassets.planning.graph import Asset, Graph
 from imgassets.planning.prospects import Prospects
-from imgassets.resources import Storage
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc
 from imgassets.sources.ilsvrc_index import Ilsvrc
 from imgassets.sources.nested_tar import Tape
 from imgassets.sources.sharding import chunk, shuffled
 from imgassets.stores import open_store
+from tests.components.building import built
 from tests.pictures import jpeg
 from tests.tars import tar
 from tests.tensorflow_python import MISSING, tensorflow_python
@@ -72,14 +73,7 @@ class Release:
         self.storage = Storage(raw=str(raw), store=str(root / "store"), state=str(root / "state"))
         self.dataset = IlsvrcTars(name="ilsvrc2012", **{"shards": SHARDS} | attributes)
         self.instance = instance
-        resources = {
-            "storage": self.storage,
-            "index_io": IndexIOManager(storage=self.storage),
-            "tfrecords_io": TFRecordsIOManager(storage=self.storage),
-            **{f"{name}_io": manager(storage=self.storage) for name, manager in STORES.items()},
-        }
-        context: Any = None  # what is built does not depend on where the YAML lies
-        self.definitions = dg.Definitions.merge(self.dataset.build_defs(context), dg.Definitions(resources=resources))
+        self.definitions = built(self.dataset, self.storage)
 
     @property
     def keys(self) -> list[str]:

@@ -15,10 +15,9 @@ import torch  # noqa: TID253
 
 from imgassets.components import Activations
 from imgassets.components.network.inputs import NpzInput
+from imgassets.environment import Device
 from imgassets.formats.activation_npz import ActivationReader
-from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager
-from imgassets.io.embedding import EmbeddingIOManager
-from imgassets.resources import Device
+from tests.components.building import over
 from tests.components.imagenet import QUIET, Graph, Result, graph, rows, save_npz
 from tests.models.networks import TINY, state
 
@@ -43,13 +42,7 @@ class NetworkGraph:
     def defs(self) -> dg.Definitions:
         storage = self.data.storage
         own = self.component.build_over(NpzInput("imagenet64", self.data.dataset.splits, self.component.enlarge))
-        resources = {
-            "device": self.device,
-            "activations_io": ActivationsIOManager(storage=storage),
-            "reconstructions_io": ReconstructionsIOManager(storage=storage),
-            "embedding_io": EmbeddingIOManager(storage=storage),
-        }
-        return dg.Definitions.merge(self.data.defs, own, dg.Definitions(resources=resources))
+        return over(dg.Definitions.merge(self.data.defs, own), storage, device=self.device)
 
     def run(
         self,

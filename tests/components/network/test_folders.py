@@ -15,11 +15,10 @@ from PIL import Image
 
 from imgassets.components import Activations, ImageFolder
 from imgassets.components.network.folders import FolderInput
+from imgassets.environment import Device, Storage
 from imgassets.errors import BadInput
 from imgassets.formats.activation_npz import ActivationReader
-from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager
-from imgassets.io.embedding import EmbeddingIOManager
-from imgassets.resources import Device, Storage
+from tests.components.building import over
 from tests.components.imagenet import QUIET, Result
 from tests.models.networks import TINY, network, state
 
@@ -49,14 +48,7 @@ def run(storage: Storage, *, resize: str = "lanczos_stretch", asset: str = "acti
     component = Activations(name="mini", folder="mini", batch_size=4, generated_chunks=1, generated_per_chunk=4)
     component = replace(component, **attributes)
     defs = component.build_over(FolderInput(dataset, resize, component.class_conditioning))
-    resources = {
-        "storage": storage,
-        "device": Device(device="cpu"),
-        "activations_io": ActivationsIOManager(storage=storage),
-        "reconstructions_io": ReconstructionsIOManager(storage=storage),
-        "embedding_io": EmbeddingIOManager(storage=storage),
-    }
-    merged = dg.Definitions.merge(defs, dg.Definitions(resources=resources))
+    merged = over(defs, storage, device=Device(device="cpu"))
     with dg.DagsterInstance.ephemeral() as instance:
         return Result(
             merged.resolve_implicit_global_asset_job_def().execute_in_process(

@@ -1,8 +1,9 @@
 """Where raw inputs, artifacts and the platform's own notes lie."""
 
 import os
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Self
 
 import dagster as dg
 from pydantic import Field
@@ -11,10 +12,14 @@ from imgassets.commit import Vault
 from imgassets.errors import BadInput
 from imgassets.models.settings import Compute
 from imgassets.ownership import owner_of
+from imgassets.projects import BUNDLED, Project
+
+FOLDERS = ("raw", "store", "imgassets")
+"""Of raw inputs, artifacts and notes, in a home."""
 
 
-def dagster_home() -> Path:
-    """`$DAGSTER_HOME`, or the `dagster_home` folder of the checkout this package runs from.
+def dagster_home(project: Project | None = None) -> Path:
+    """`$DAGSTER_HOME`, or the home of a project, by default the current one.
 
     Raises:
         BadInput: neither exists.
@@ -23,13 +28,33 @@ def dagster_home() -> Path:
         if not Path(home).is_dir():
             raise BadInput(f"DAGSTER_HOME is {home}, which is no folder: create it, or name another one.")
         return Path(home)
-    checkout = Path(__file__).parents[1] / "dagster_home"
-    if checkout.is_dir():
-        return checkout
-    raise BadInput("DAGSTER_HOME is not set: `make .venv` writes it into .env, or export an absolute path.")
+    project = project or Project.current()
+    if project.home.is_dir():
+        return project.home
+    if project.is_bundled:
+        raise BadInput("There is no project here: make one with `imgassets init DIR`, or set DAGSTER_HOME.")
+    raise BadInput(f"{project.home} does not exist: `imgassets init {project.root}` makes what is missing.")
 
 
-def folder(given: str, meaning: str) -> Path:
+def enter() -> str | None:
+    """Make the current project's home Dagster's in this process.
+
+    Returns:
+        Where home and vault are, if the environment names others than the project's own.
+
+    Raises:
+        BadInput: there is no home, or the vault is no folder's path.
+    """
+    project = Project.current()
+    home = dagster_home(project).absolute()
+    os.environ["DAGSTER_HOME"] = str(home)
+    vault = Storage.of(project).vault.root
+    if not project.home.is_dir() or (home, vault) == (project.home, project.home / FOLDERS[1]):
+        return None
+    return f"home {home}, vault {vault}: named by the environment, not those of {project.root}"
+
+
+def folder(given: str, meaning: str, project: Project) -> Path:
     """The folder a setting names: `~` is the user's home, and a relative path lies in the project's folder.
 
     Raises:
@@ -44,17 +69,22 @@ def folder(given: str, meaning: str) -> Path:
         path = Path(given).expanduser()
     except RuntimeError as error:
         raise BadInput(f"{given} names {meaning}, but there is no such home: write the whole path.") from error
-    return path if path.is_absolute() else _project() / path
+    return path if path.is_absolute() else _base(project) / path
 
 
-def _project() -> Path:
-    """The folder that relative paths count from: the checkout this package runs from, else `$DAGSTER_HOME`."""
-    checkout = Path(__file__).parents[1]
-    return checkout if (checkout / "dagster_home").is_dir() else dagster_home().absolute()
+def _base(project: Project) -> Path:
+    """The folder that relative paths count from: the project's, or `$DAGSTER_HOME` where it has none of its own."""
+    installed = project.is_bundled and not project.home.is_dir()
+    return dagster_home(project).absolute() if installed else project.root
 
 
 def _home(name: str) -> str:
     return str(dagster_home().absolute() / name)
+
+
+@cache
+def _project(root: Path) -> Project:
+    return Project.of(root) or BUNDLED
 
 
 class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -73,6 +103,19 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
         description="Folder of remembered checksums, on a local disk. Default: $DAGSTER_HOME/imgassets.",
     )
 
+    project: str = Field(
+        default_factory=lambda: str(Project.current().root),
+        description="Folder of the project that owns what is made, and that relative paths count from.",
+    )
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """Where things of a project lie: what the environment says, else in its home."""
+        home = dagster_home(project).absolute()
+        named = (os.environ.get("IMGASSETS_RAW"), os.environ.get("IMGASSETS_STORE"), None)
+        raw, store, state = (given or str(home / name) for given, name in zip(named, FOLDERS, strict=True))
+        return cls(raw=raw, store=store, state=state, project=str(project.root))
+
     @property
     def raw_root(self) -> Path:
         """Folder of raw inputs.
@@ -80,7 +123,7 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             BadInput: the setting is no folder's path.
         """
-        return folder(self.raw, "the place of raw inputs (IMGASSETS_RAW)")
+        return folder(self.raw, "the place of raw inputs (IMGASSETS_RAW)", self._project)
 
     @property
     def vault(self) -> Vault:
@@ -89,8 +132,14 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             BadInput: a setting is no folder's path.
         """
-        state = folder(self.state, "the place of remembered checksums")
-        return Vault(folder(self.store, "the vault (IMGASSETS_STORE)"), state, partial(owner_of, state))
+        project = self._project
+        state = folder(self.state, "the place of remembered checksums", project)
+        store = folder(self.store, "the vault (IMGASSETS_STORE)", project)
+        return Vault(store, state, partial(owner_of, project, state))
+
+    @property
+    def _project(self) -> Project:
+        return _project(Path(self.project))
 
     def raw_checksums(self, *paths: Path) -> dict[str, str]:
         """XXH3-128 of raw files, by their path below the raw root: what a recipe lists as inputs."""

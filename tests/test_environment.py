@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from imgassets import resources
+from imgassets import environment
+from imgassets.environment import Storage
 from imgassets.errors import BadInput
 from imgassets.operations.selection import definitions
-from imgassets.resources import Storage
 from tests.cli import CHECKOUT
 
 
@@ -83,7 +83,7 @@ def test_a_relative_path_is_one_place_from_every_folder(tmp_path: Path, monkeypa
         os.chdir(folder)
         found.append(Storage().vault.root)
     assert found == [CHECKOUT / "data" / "st"] * 2
-    monkeypatch.setattr(resources, "__file__", str(tmp_path / "site-packages" / "imgassets" / "resources.py"))
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "site-packages" / "imgassets" / "resources.py"))
     assert Storage().vault.root == tmp_path / "home" / "data" / "st"
 
 
