@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import dagster as dg
+from pydantic.warnings import PydanticDeprecatedSince20
 
 # backfill policies, partitioned checks and components are used knowingly
 for _category in (dg.BetaWarning, dg.PreviewWarning):
@@ -35,11 +36,14 @@ def project(path: str | os.PathLike[str]) -> dg.Definitions:
         raise BadInput(f"{path} lies in no project: `imgassets init` makes one, a folder with [tool.imgassets].")
     if str(found.root) not in sys.path:
         sys.path.insert(0, str(found.root))
+    # Dagster itself would add an IO manager that pickles to disk
+    own = {**resources(found), "io_manager": dg.mem_io_manager}
     datasets = import_module(f"{found.package}.defs")
     for folder in map(Path, datasets.__path__):
         refuse_mistakes(folder)
     # not `load_from_defs_folder`, which wants a pyproject.toml that an installed package has not
     tree = dg.ComponentTree.from_module(defs_module=datasets, project_root=found.root)
-    # Dagster itself would add an IO manager that pickles to disk
-    own = {**resources(found), "io_manager": dg.mem_io_manager}
-    return dg.Definitions.merge(tree.build_defs(), dg.Definitions(resources=own, executor=dg.in_process_executor))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # as Dagster does where it makes the tree itself
+        declared = tree.build_defs()
+    return dg.Definitions.merge(declared, dg.Definitions(resources=own, executor=dg.in_process_executor))

@@ -40,7 +40,7 @@ def enter() -> str | None:
     """Make the current project's home Dagster's in this process.
 
     Returns:
-        Where home and vault are, if the environment names others than the project's own.
+        Where home and vault are, if somebody's own project does not have them in its folder; the demo may.
 
     Raises:
         BadInput: there is no home, or the vault is no folder's path.
@@ -48,8 +48,10 @@ def enter() -> str | None:
     project = Project.current()
     home = dagster_home(project).absolute()
     os.environ["DAGSTER_HOME"] = str(home)
+    if project.is_bundled:
+        return None
     vault = Storage.of(project).vault.root
-    if not project.home.is_dir() or (home, vault) == (project.home, project.home / FOLDERS[1]):
+    if (home, vault) == (project.home, project.home / FOLDERS[1]):
         return None
     return f"home {home}, vault {vault}: named by the environment, not those of {project.root}"
 

@@ -11,6 +11,7 @@ from imgassets import environment
 from imgassets.environment import Storage
 from imgassets.errors import BadInput
 from imgassets.operations.selection import definitions
+from imgassets.projects import Project
 from tests.cli import CHECKOUT
 
 
@@ -83,8 +84,8 @@ def test_a_relative_path_is_one_place_from_every_folder(tmp_path: Path, monkeypa
         os.chdir(folder)
         found.append(Storage().vault.root)
     assert found == [CHECKOUT / "data" / "st"] * 2
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "site-packages" / "imgassets" / "resources.py"))
-    assert Storage().vault.root == tmp_path / "home" / "data" / "st"
+    installed = Project(tmp_path / "site-packages", "imgassets")
+    assert environment.folder("data/st", "the vault", installed) == tmp_path / "home" / "data" / "st"
 
 
 def test_a_mirror_of_ct_rate_may_lie_in_the_user_s_home(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import click
 def init(folder: Path, datasets: str) -> None:
     """Write a project: a folder for datasets of your own, to keep in version control.
 
-    Of a project that is there already, what is missing is written, such as `.env` in a fresh clone. Nothing is replaced.
+    Of a project that is there already what is missing is written, such as `.env` in a fresh clone; nothing is replaced.
 
     \b
     Examples:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from imgassets.commit import Stage, Vault, Written
-from imgassets.errors import BadInput
+from imgassets.commit import Owner, Stage, Vault, Written
+from imgassets.errors import BadInput, StoreError
 from tests.commit import victim
 from tests.commit.invariants import OWNER, VERSION, tree
 from tests.commit.test_lock import apart
@@ -17,7 +18,7 @@ from tests.commit.victim import Kind
 
 
 def vault_of(root: Path, owner: str | None) -> Vault:
-    return Vault(root / "store", root / "state", None if owner is None else lambda dataset: owner)
+    return Vault(root / "store", root / "state", None if owner is None else lambda dataset: Owner(owner))
 
 
 def commit(vault: Vault, kind: Kind, version: int, *, force: bool = False) -> bool:
@@ -82,7 +83,7 @@ def test_all_who_write_in_the_vault_can_claim(shared: Path) -> None:
 
     def claim(dataset: str) -> None:
         os.umask(0o077)
-        vault = Vault(shared, shared / "nowhere", lambda _: "me")
+        vault = Vault(shared, shared / "nowhere", lambda _: Owner("me"))
         location = vault.location(dataset, "made", "one", folder=True)
         vault.commit(location, victim.recipe("folder", 1), write)
         assert vault.owns(location)
@@ -90,3 +91,40 @@ def test_all_who_write_in_the_vault_can_claim(shared: Path) -> None:
     apart(lambda: claim("first"), 54_322)
     apart(lambda: claim("second"), 54_323)
     assert {path.name for path in (shared / ".imgassets/owners").iterdir()} == {"first.json", "second.json"}
+
+
+HOME, PHOTOS, SCANS = Owner("a home"), Owner("1", "photos", "its home"), Owner("2", "scans")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        *((PHOTOS, SCANS, "the project photos"), (PHOTOS, HOME, "the project photos"), (HOME, PHOTOS, "somebody else")),
+        *((HOME, Owner("another home"), ""), (PHOTOS, Owner("1", "pictures"), ""), (Owner("its home"), PHOTOS, "")),
+    ],
+)
+def test_what_a_project_owns_nobody_else_writes_to(scratch: Path, first: Owner, second: Owner, refused: str) -> None:
+    ours, theirs = (replace(vault_of(scratch, ""), owner=lambda _, owner=owner: owner) for owner in (first, second))
+    commit(ours, "folder", 1)
+    before = tree(ours.root)
+    if not refused:
+        assert commit(theirs, "folder", VERSION)
+        return
+    place = victim.location_in(ours, "folder").root / "demo"
+    with pytest.raises(StoreError, match=rf"^{place} belongs to {refused}, as .*demo.json says: give this dataset"):
+        commit(theirs, "folder", VERSION)
+    assert tree(ours.root) == before
+    assert not theirs.owns(victim.location_in(ours, "folder"))
+
+
+def test_of_two_projects_that_begin_at_once_one_is_refused(scratch: Path) -> None:
+    ours, theirs = (replace(vault_of(scratch, ""), owner=lambda _, owner=owner: owner) for owner in (PHOTOS, SCANS))
+    location = ours.location("demo", "made", "other", folder=True)
+
+    def write(stage: Stage) -> Written:
+        commit(theirs, "folder", 1)
+        return victim.write(stage, victim.FILES["folder"][1])
+
+    with pytest.raises(StoreError, match="belongs to the project scans"):
+        ours.commit(location, victim.recipe("folder", 1), write)
+    assert not location.path.exists()

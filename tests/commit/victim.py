@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from imgassets.commit import Location, Recipe, Stage, Vault, Written, checksum
+from imgassets.commit import Location, Owner, Recipe, Stage, Vault, Written, checksum
 
 Kind = Literal["folder", "file"]
 BEGIN, END = "/imgassets-begin", "/imgassets-end"
@@ -32,7 +32,7 @@ SCATTERED = {"same.bin"}
 
 
 def vault_at(root: Path) -> Vault:
-    return Vault(root / "store", root / "state", lambda dataset: f"owner of {dataset}")
+    return Vault(root / "store", root / "state", lambda dataset: Owner(f"owner of {dataset}"))
 
 
 def location_in(vault: Vault, kind: Kind) -> Location:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from imgassets.ownership import owner_of
+from imgassets.projects import BUNDLED as PROJECT
 from tests.operations.conftest import Home, clear, enter
 
 
@@ -47,7 +48,7 @@ def record(home: Home, owner: str | None) -> None:
 
 
 def mine(home: Home) -> str:
-    return owner_of(home.path / "imgassets", "cats")
+    return owner_of(PROJECT, home.path / "imgassets", "cats").id
 
 
 @pytest.mark.parametrize("owner", [None, "somebody else", "imgassets"])

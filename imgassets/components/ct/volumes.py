@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import dagster as dg
@@ -131,6 +132,9 @@ class CtVolumes(dg.Component, dg.Resolvable):
         vault = storage.vault
         memory = vault.memory("sha256", sha256_of)
         place = os.path.expanduser(self.repository)
+        beside = Path(storage.project, place.replace("{split}", split))
+        if beside.exists():  # as with other folders, a relative path counts from the project
+            place = str(Path(storage.project, place))
         if self.source == "webdataset":
             return Archives(place.replace("{split}", split), memory.of)
         repository = open_repository(place)
