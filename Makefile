@@ -7,7 +7,7 @@ INSTALL := pip install --quiet --disable-pip-version-check
 TESTED := .ci/constraints.txt
 RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 
-.PHONY: run ui test test-newest lint check faults interop bench clean
+.PHONY: run ui test test-newest lint check faults interop wheel bench clean
 
 # Dev tools too. .env gives Dagster's commands DAGSTER_HOME; they let it override the environment, unless it asks that first.
 .venv: pyproject.toml $(TESTED)
@@ -57,6 +57,14 @@ faults: .venv
 
 interop: .venv/interop
 	$(BIN)/python -m pytest tests/interop
+
+# The wheel of this checkout in an environment of its own, with what it needs and no more
+wheel: .venv
+	test -d .venv/wheel || $(PYTHON) -m venv .venv/wheel
+	rm -rf .venv/dist && $(BIN)/pip wheel --quiet --no-deps --wheel-dir .venv/dist .
+	.venv/wheel/bin/$(INSTALL) --constraint $(TESTED) "$$(echo .venv/dist/*.whl)[dg]"
+	.venv/wheel/bin/$(INSTALL) --force-reinstall --no-deps .venv/dist/*.whl
+	$(BIN)/python -m pytest tests/wheel
 
 bench: .venv
 	for script in tests/bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$script || exit 1; done

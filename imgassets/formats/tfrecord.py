@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.errors import StoreError
+from imgassets.extras import extra
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -41,14 +41,15 @@ def write(sink: SupportsWrite[bytes], records: Iterable[Sequence[bytes]]) -> tup
     Returns:
         Number of records, number of bytes.
     """
+    crc32c = extra("google_crc32c")
     count = total = 0
     for parts in records:
         size = crc = 0
         for part in parts:
             size += len(part)
-            crc = google_crc32c.extend(crc, part)
+            crc = crc32c.extend(crc, part)
         length = _LENGTH.pack(size)
-        sink.write(length + _CRC.pack(masked(google_crc32c.value(length))) + parts[0])
+        sink.write(length + _CRC.pack(masked(crc32c.value(length))) + parts[0])
         for part in parts[1:]:
             sink.write(part)
         sink.write(_CRC.pack(masked(crc)))
@@ -130,7 +131,7 @@ class TFRecordFile(Sequence[bytes]):
 
     def _checked(self, data: bytes, i: int) -> bytes:
         body, (stored,) = data[: -_CRC.size], _CRC.unpack(data[-_CRC.size :])
-        if masked(google_crc32c.value(body)) != stored:
+        if masked(extra("google_crc32c").value(body)) != stored:
             raise StoreError(f"{self.path} is damaged: record {i} fails its CRC; make the shard again.")
         return body
 
@@ -156,4 +157,4 @@ class TFRecordFile(Sequence[bytes]):
 
 def _head_is_sound(head: bytes) -> bool:
     (stored,) = _CRC.unpack_from(head, _LENGTH.size)
-    return bool(masked(google_crc32c.value(head[: _LENGTH.size])) == stored)
+    return bool(masked(extra("google_crc32c").value(head[: _LENGTH.size])) == stored)

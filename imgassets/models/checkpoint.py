@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgassets.errors import BadInput
+from imgassets.extras import extra
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,8 +137,8 @@ def _bare(name: str) -> str:
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    load_file = extra("safetensors.torch").load_file
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
         state: Mapping[str, Tensor] = load_file(path)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.errors import BadInput
+from imgassets.extras import extra
 
 Float32 = NDArray[np.float32]
 
@@ -58,8 +59,7 @@ def umap_plane(points: Float32, settings: UmapSettings) -> Float32:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba's and scikit-learn's deprecations are not ours to mend
-        import umap
-
+        umap = extra("umap")
         layout = umap.UMAP(
             n_neighbors=settings.n_neighbors,
             min_dist=settings.min_dist,

@@ -18,6 +18,7 @@ DAGSTER = {"environment", "io", "planning", "components", "definitions", "operat
 """Rooms where Dagster is at home; no other may import it, or any of these. `__init__` does so in functions alone."""
 FLOORS = (
     {"errors", "progress"},
+    {"extras"},
     {"classes", "columns", "commit", "images", "places", "projects", "ranks", "sampling", "threads", "views"},
     {"ct_views", "formats", "models", "ownership", "sources"},
     {"environment", "sample_data", "stores", "volumes"},
