@@ -56,7 +56,7 @@ def examine(data: bytes, mode: str = "RGB", orient: bool = False) -> tuple[Image
         header = read_header(data)
         array = _strict(data, header, mode)
         if array is None:
-            header, array = inspect(data), _pillow(data, mode)
+            header, array = inspect(data, walk=False), _pillow(data, mode)
     else:
         with opened(data) as image:
             header, array = header_of(image, data), to_array(_converted(image, mode))
@@ -166,7 +166,7 @@ def inspect_label(data: bytes) -> tuple[int, int]:
     if extension(data) == "npy":
         height, width = decode_label(data).shape[:2]
         return height, width
-    header = inspect(data)
+    header = inspect(data, walk=False)
     if header.warning is not None:
         raise BadImage(f"is damaged: {header.warning}")
     if header.mode == "F":

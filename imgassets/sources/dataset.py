@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imgassets.columns import Column, Field, array_field
 from imgassets.errors import BadInput
 from imgassets.images.header import BadImage
-from imgassets.images.judge import inspect
+from imgassets.images.judge import MANY, inspect
 from imgassets.images.pixels import MODES, encode, nearest, resize, to_array
 from imgassets.sources.base import BadSamples, Samples, Source
 from imgassets.sources.files import ImageFiles, Item
@@ -66,7 +66,7 @@ class DatasetItems(Source):
         for index in indices:
             try:
                 image, label = self._dataset[index]
-                if isinstance(image, bytes) and (complaint := inspect(image).warning):
+                if isinstance(image, bytes) and (complaint := inspect(image, len(self) >= MANY).warning):
                     damaged[index] = complaint
                 columns["image"].append(_value(self.fields[0], image))
                 columns["label"].append(_value(self.fields[1], label))

@@ -7,6 +7,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from imgassets.columns import Field, array_field
 from imgassets.images.header import BadImage, ImageHeader
-from imgassets.images.judge import inspect, read_header
+from imgassets.images.judge import MANY, inspect, read_header
 from imgassets.images.pixels import inspect_label
 from imgassets.sources.base import BadSamples, Samples, Source
 
@@ -105,7 +106,7 @@ class ImageFiles(Source):
 
     def read(self, indices: Sequence[int]) -> Samples:
         """Columns of some samples; see `Source.read`."""
-        return self._read(indices, inspect)
+        return self._read(indices, partial(inspect, walk=len(self.items) >= MANY))
 
     def unjudged(self, indices: Sequence[int]) -> Samples:
         """The same, of which only the headers are looked at."""
