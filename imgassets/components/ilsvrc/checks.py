@@ -97,7 +97,8 @@ def records_sound(shard: Artifact) -> Finding:
             problems.append(f"{image.filename} {error}")
         else:
             if not header.is_ordinary or (header.width, header.height) != (image.width, image.height):
-                problems.append(f"{image.filename} is {header}, the record says {image.width} x {image.height}")
+                found = f"a {header.colour} {header.kind} of {header.width} x {header.height}"
+                problems.append(f"{image.filename} is {found}, the record says {image.width} x {image.height}")
     problems += [f"{name} occurs {count} times" for name, count in names.items() if count > 1]
     problems += [f"{synset} has the labels {sorted(found)}" for synset, found in labels.items() if len(found) > 1]
     if names.total() != facts["rows"] or names_digest(names.elements()) != facts["names"]:

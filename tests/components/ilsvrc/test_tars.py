@@ -361,8 +361,8 @@ def test_another_seed_is_another_order_and_noticed_when_mixed(
         (lambda images: [*images, images[0]], "occurs 2 times"),
         (lambda images: [images[1], images[0], *images[2:]], "other images than the 8"),
         (lambda images: [replace(images[0], width=images[0].width + 1), *images[1:]], "the record says"),
-        (lambda images: [replace(images[0], encoded=b"<html>"), *images[1:]], "is no JPEG"),
-        (lambda images: [replace(images[0], encoded=jpeg(1, mode="CMYK")), *images[1:]], "colour='cmyk'"),
+        (lambda images: [replace(images[0], encoded=b"<html>"), *images[1:]], "is no image"),
+        (lambda images: [replace(images[0], encoded=jpeg(1, mode="CMYK")), *images[1:]], "is a cmyk jpg"),
         (lambda images: [replace(image, synset="n01440764") for image in images], "has the labels"),
     ],
 )
