@@ -90,6 +90,16 @@ def test_cut_short(keep: float) -> None:
             decode(data[: int(len(data) * keep)])
 
 
+def test_what_earlier_judges_let_into_stores_stays_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encoded(picture(2, 200, 200))
+    for stored in (whole[: len(whole) * 2 // 3] + bytes(len(whole) // 3), whole):
+        assert decode(memoryview(stored)).shape == (200, 200, 3)
+        monkeypatch.setattr("imgassets.images.judge.MAX_PIXELS", 200 * 200 - 1)
+    assert decode(encoded(picture(2, 64, 64), "PNG")[:-8]).shape == (64, 64, 3)
+    with pytest.raises(BadImage, match="more than the 39999 allowed"):
+        examine(whole)
+
+
 @pytest.mark.parametrize("size", [(64, 64), (224, 200), (31, 90)])
 def test_resize_is_pillow_s_bicubic(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)

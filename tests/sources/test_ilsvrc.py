@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from imgassets.classes import imagenet_classes
 from imgassets.errors import BadInput
@@ -20,7 +21,7 @@ from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc, tar_index
 from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
-from tests.pictures import jpeg
+from tests.pictures import encode, jpeg, picture
 from tests.tars import tar
 
 TRAIN, VALIDATION = (ilsvrc.ARCHIVES[split].file for split in ("train", "validation"))
@@ -191,6 +192,17 @@ def test_lists_what_is_damaged_and_keeps_its_place(tmp_path: Path) -> None:
     assert [image.name for image in images_] == ["a.JPEG", "e.JPEG", "f.JPEG"]
     assert [item["name"] for item in images_.left_out] == ["b.JPEG", "c.JPEG", "d.JPEG"]
     assert len(images_) == 3
+
+
+def test_what_tensorflow_does_not_decode_is_listed(tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(k)) for k in range(2)]
+    moving = io.BytesIO()
+    frames[0].save(moving, "GIF", save_all=True, append_images=frames[1:])
+    found = index(validation(tmp_path, [("a.JPEG", moving.getvalue()), ("b.JPEG", encode(picture(0), "WEBP"))]))
+    assert [item["reason"] for item in found.report["damaged"]] == [
+        "is animated, expected one picture",
+        "is of the kind webp, expected JPEG, PNG, BMP or GIF",
+    ]
 
 
 def test_an_image_of_absurd_size_is_listed_and_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
