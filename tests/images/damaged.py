@@ -64,6 +64,7 @@ def corpus() -> dict[str, File]:
             f"{name}-half.jpg": (data[: len(data) // 2], cut),
             f"{name}-last-bytes.jpg": (data[:-2], cut),
             f"{name}-zero-tail.jpg": (zeroed(data, 0.6, 1), cut),
+            f"{name}-long-zero-tail.jpg": (data[: len(data) * 2 // 3] + bytes(50_000), cut),
             f"{name}-rubbish-behind.jpg": (data + b"rubbish" * 1000, SOUND),
             f"{name}-header-only.jpg": (data[: scan(data)], cut),
         }
