@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from imgassets.components.network.folders import FolderReader
 from imgassets.errors import BadInput
 from imgassets.formats import imagenet_records
 from imgassets.formats.tfrecord import TFRecordFile
+from imgassets.images import jpeg_scan
 from imgassets.images.header import BadImage
 from imgassets.images.judge import inspect
 from imgassets.models.resize import find_resize
@@ -180,6 +182,15 @@ def test_the_judge_is_right(walk: bool) -> None:
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_has_the_same_judge(door: str, tmp_path: Path) -> None:
     assert DOORS[door](tmp_path) == wanted()
+
+
+@pytest.mark.parametrize("door", ["store_of_folder, kept", "store_of_bytes, kept"])
+def test_many_files_are_walked(door: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("files", "dataset"):
+        monkeypatch.setattr(f"imgassets.sources.{module}.MANY", 1)
+    monkeypatch.setattr(jpeg_scan, "is_whole", Mock(wraps=jpeg_scan.is_whole))
+    assert DOORS[door](tmp_path) == wanted()
+    assert jpeg_scan.is_whole.called
 
 
 @pytest.mark.parametrize("size", [None, (12, 10)])
