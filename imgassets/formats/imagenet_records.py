@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from imgassets.columns import numbers
 from imgassets.formats import tfrecord
 from imgassets.formats.tf_example import ImageExample, example_bytes
-from imgassets.images import jpeg
+from imgassets.images.pixels import as_jpeg
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +93,7 @@ def write(sink: SupportsWrite[bytes], images: Iterable[SourceImage]) -> ShardFac
     No images make an empty file, as the reference's trailing shards of a small release are.
 
     Raises:
-        Damaged: an image that must be converted cannot be decoded.
+        BadImage: an image that must be converted cannot be decoded.
     """
     names: list[str] = []
     converted: list[str] = []
@@ -104,7 +104,7 @@ def write(sink: SupportsWrite[bytes], images: Iterable[SourceImage]) -> ShardFac
             names.append(image.name)
             if not image.ordinary:
                 converted.append(image.name)
-                encoded = jpeg.as_jpeg(encoded)
+                encoded = as_jpeg(encoded)
             yield ImageExample(image.name, image.synset, image.label, image.height, image.width, encoded).parts()
 
     records, nbytes = tfrecord.write(sink, parts())

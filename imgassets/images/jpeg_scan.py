@@ -7,7 +7,7 @@ segments are those of ITU-T T.81, annexes B, C and F.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from threading import Lock
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from imgassets.images.jpeg import SCAN, segments
 
 WINDOW = 13
 """Bits that one look takes in; two tables of this size and their neighbours fit into the first-level cache."""
@@ -67,29 +69,21 @@ class _Scan:
         huffman: dict[int, bytes] = {}
         quantisation: set[int] = set()
         frame = b""
-        for marker, body, end in _segments(data):
+        for marker, start, end, follows in segments(data):
+            body = data[start:end]
+            if not follows or end > len(data):
+                break
             if marker == 0xC4:
                 huffman |= _huffman(body)
             elif marker == 0xDB:
                 quantisation |= _quantisation(body)
             elif marker in {0xC0, 0xC1} and not frame:
                 frame = body
-            elif marker == 0xDA:
+            elif marker == SCAN:
                 return _scan(frame, body, end, huffman, quantisation)
             elif marker not in _PASSED_OVER:
                 break
         raise ValueError("of another kind")
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Marker, content and end of each segment that is whole."""
-    at = 2
-    while data[at] == 0xFF:
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if end > len(data):
-            return
-        yield data[at + 1], data[at + 4 : end], end
-        at = end
 
 
 def _huffman(body: bytes) -> dict[int, bytes]:

@@ -1,24 +1,27 @@
-"""From image files to pixels: decoding by content, with what must be known of an image before it is trusted.
+"""From image files to pixels and back: decoding by content, resizing, encoding.
 
-JPEG goes through libjpeg-turbo (`simplejpeg`, optional), which gives Pillow's very pixels in less time; the rest, and
-all where it is missing, through Pillow.
+JPEG goes through libjpeg-turbo (`simplejpeg`), which gives Pillow's very pixels in less time; the rest through Pillow.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
+from imgassets.images.header import BadImage, ImageHeader
+from imgassets.images.jpeg import START, jpeg_header
+from imgassets.images.judge import header_of, inspect, opened, read_header
 from imgassets.images.sniff import extension
 
-MAX_PIXELS = 178_956_970
-"""Larger images are refused as decompression bombs; twice Pillow's threshold for a warning, where it refuses too."""
+QUALITY = 100
+"""Quality of images that become JPEGs, with 4:2:0 chroma: what the reference conversion uses."""
+
+STORED_PIXELS = 178_956_970
+"""Largest image that is decoded from a store: stores of earlier versions hold some beyond `MAX_PIXELS`."""
 
 MODES: dict[str, tuple[str, int]] = {
     "1": ("|b1", 1),
@@ -40,80 +43,59 @@ PIXEL_RESIZED = frozenset({"L", "RGB"})
 """Modes whose values are 8-bit intensities, which the fast path resizes."""
 
 
-class BadImage(ValueError):
-    """An image that cannot be used; the text is the reason, without the file's name."""
+def examine(data: bytes, mode: str = "RGB", orient: bool = False) -> tuple[ImageHeader, NDArray[Any]]:
+    """Judge an image file as `inspect` does, but by decoding it: its header, and its pixels as `decode` gives them.
 
-
-ENDS = {"jpg": b"\xff\xd9", "png": b"IEND\xaeB`\x82", "gif": b";"}
-"""Last bytes of a file that is whole."""
-
-
-@dataclass(frozen=True)
-class About:
-    """What the header of an image file says."""
-
-    kind: str
-    """`jpg`, `png`, …"""
-    width: int
-    height: int
-    mode: str
-    """Pillow's mode."""
-    orientation: int = 1
-    """EXIF orientation, 1..8; 1 is upright."""
-    frames: int = 1
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is unusual about it."""
-        found = {
-            "cmyk": self.mode in {"CMYK", "YCCK"},
-            "grayscale": self.mode in {"L", "1", "LA"},
-            "16_bit": self.mode.startswith("I"),
-            "transparent": self.mode in {"RGBA", "LA", "PA"},
-            "exif_rotated": self.orientation != 1,
-            "animated": self.frames > 1,
-        }
-        return tuple(name for name, there in found.items() if there)
-
-
-def look(data: bytes | memoryview) -> About:
-    """Read an image file's header, and see that the file has its end.
+    `orient` turns the image upright as its EXIF orientation asks; without it pixels are as they are stored, as
+    torchvision and Pillow have them.
 
     Raises:
-        BadImage: it is empty, no image, cut short, or larger than `MAX_PIXELS`.
+        BadImage: see `inspect`.
     """
-    if not len(data):
-        raise BadImage("the file is empty")
-    kind = extension(data)
-    about = _look_jpeg(data) if kind == "jpg" else None
-    about = about or _look_pillow(data, kind)
-    if about.width * about.height > MAX_PIXELS:
-        raise BadImage(f"{about.width}x{about.height} pixels are more than the {MAX_PIXELS} allowed")
-    if about.width < 1 or about.height < 1:
-        raise BadImage("it has no pixels")
-    if not bytes(data[-12:]).endswith(ENDS.get(kind, b"")):  # something follows the image, or its end is missing
-        _pillow(data, "")
-    return about
+    if data[:2] == START:
+        header = read_header(data)
+        array = _strict(data, header, mode)
+        if array is None:
+            header, array = inspect(data, walk=False), _pillow(data, mode)
+    else:
+        with opened(data) as image:
+            header, array = header_of(image, data), to_array(_converted(image, mode))
+    return header, _upright(array, header.orientation) if orient else array
 
 
-def decode(data: bytes | memoryview, mode: str = "RGB", orient: bool = False) -> NDArray[Any]:
+def decode(data: bytes | memoryview, mode: str = "RGB") -> NDArray[Any]:
     """Pixels of an image file, (height, width, channels) in the dtype of `mode`; the first frame of an animation.
 
-    An empty `mode` keeps the file's own. `orient` turns the image upright as its EXIF orientation asks; without it
-    pixels are as they are stored, as torchvision and Pillow have them.
+    An empty `mode` keeps the file's own. What a decoder gets over is no error here: a file is judged before it is
+    stored, and stays readable when judges become stricter.
 
     Raises:
-        BadImage: see `look`; also data that ends too early or is corrupt.
+        BadImage: there is no decoding it.
     """
-    about = look(data)
-    if about.kind == "jpg" and mode in PIXEL_RESIZED and about.mode in PIXEL_RESIZED and _simplejpeg() is not None:
-        array = _decode_jpeg(data, about.mode)
-        if about.mode != mode:
-            array = np.array(_image(array, about.mode).convert(mode))
-        array = array.reshape(about.height, about.width, -1)
-        return _upright(array, about.orientation) if orient else array
-    array = to_array(_pillow(data, mode))
-    return _upright(array, about.orientation) if orient else array
+    array = _strict(data, jpeg_header(data).within(STORED_PIXELS), mode) if data[:2] == START else None
+    return _pillow(data, mode) if array is None else array
+
+
+def as_jpeg(data: bytes) -> bytes:
+    """An RGB JPEG of the same picture, for images that are not `ImageHeader.is_ordinary`.
+
+    Alpha is dropped, 16 bits become the upper 8, CMYK is mixed as 255 x (1 - ink) x (1 - black): all three as
+    TensorFlow's own decoder does it.
+
+    Raises:
+        BadImage: the image cannot be decoded.
+    """
+    header = inspect(data)
+    if header.mode == "CMYK":
+        try:
+            ink = simplejpeg.decode_jpeg(data, "CMYK", strict=False)  # it was judged above
+        except ValueError as error:
+            raise BadImage(f"cannot be decoded: {error}") from None
+        light = ink if header.inverted else 255 - ink
+        pixels = (light[..., :3].astype(np.uint16) * light[..., 3:] // 255).astype(np.uint8)
+    else:
+        pixels = decode(data)
+    return cast(bytes, simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorsubsampling="420"))
 
 
 def to_array(image: Any) -> NDArray[Any]:
@@ -168,26 +150,28 @@ def decode_label(data: bytes | memoryview) -> NDArray[Any]:
         except Exception as error:  # numpy parses a Python literal here: a hostile one raises nearly anything
             raise BadImage(f"not an array of numbers ({type(error).__name__}: {str(error)[:80]})") from error
     else:
-        look(data)
-        array = np.array(_pillow(data, ""))
+        array = _pillow(data, "")
+        array = array[..., 0] if array.shape[2] == 1 else array
     if array.dtype.kind not in "biu" or array.ndim not in {2, 3}:
         raise BadImage(f"labels are whole numbers for every pixel, this is {array.dtype} of shape {array.shape}")
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch takes no other
 
 
-def look_label(data: bytes | memoryview) -> tuple[int, int]:
-    """(height, width) of a label file, of which no more is read than `look` does; an NPY file is read whole.
+def inspect_label(data: bytes) -> tuple[int, int]:
+    """(height, width) of a label file, which must decode without any complaint.
 
     Raises:
-        BadImage: see `look` and `decode_label`.
+        BadImage: see `inspect` and `decode_label`.
     """
     if extension(data) == "npy":
         height, width = decode_label(data).shape[:2]
         return height, width
-    about = look(data)
-    if about.mode == "F":
+    header = inspect(data, walk=False)
+    if header.warning is not None:
+        raise BadImage(f"is damaged: {header.warning}")
+    if header.mode == "F":
         raise BadImage("labels are whole numbers for every pixel, this is an image of fractions (mode F)")
-    return about.height, about.width
+    return header.height, header.width
 
 
 def encode(array: NDArray[Any], mode: str = "") -> bytes:
@@ -203,102 +187,33 @@ def encode(array: NDArray[Any], mode: str = "") -> bytes:
     return file.getvalue()
 
 
-@cache
-def _simplejpeg() -> Any:
-    try:
-        import simplejpeg
-    except ImportError:
+def _strict(data: bytes | memoryview, header: ImageHeader, mode: str) -> NDArray[Any] | None:
+    """Pixels of a JPEG that decodes without any complaint; None of another one."""
+    if header.kind != "jpg" or not {mode, header.mode} <= PIXEL_RESIZED:
         return None
-    return simplejpeg
-
-
-def _look_jpeg(data: bytes | memoryview) -> About | None:
-    """A JPEG's frame header and EXIF orientation, by walking its segments (ITU-T T.81, Exif 2.3)."""
-    head = memoryview(data)[: 1 << 20]
-    at, orientation = 2, 1
-    while at + 9 < len(head):
-        if head[at] != 0xFF:
-            return None
-        marker = head[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        length = int.from_bytes(head[at + 2 : at + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
-            bits, channels = head[at + 4], head[at + 9]
-            height, width = (int.from_bytes(head[at + k : at + k + 2], "big") for k in (5, 7))
-            mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(channels)
-            return About("jpg", width, height, mode, orientation) if mode and bits == 8 else None
-        if marker == 0xE1 and bytes(head[at + 4 : at + 10]) == b"Exif\0\0":
-            orientation = _orientation(head[at + 10 : at + 2 + length])
-        at += 2 + length
-    return None
-
-
-def _orientation(tiff: memoryview) -> int:
-    order: Literal["little", "big"] | None = {b"II": "little", b"MM": "big"}.get(bytes(tiff[:2]))  # type: ignore[assignment]
-    if order is None:
-        return 1
-
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(tiff[at : at + size], order)
-
-    entries = number(4, 4)
-    for k in range(min(number(entries, 2), 512)):
-        entry = entries + 2 + 12 * k
-        if number(entry, 2) == 0x0112:
-            value = number(entry + 8, 2)
-            return value if 1 <= value <= 8 else 1
-    return 1
-
-
-def _look_pillow(data: bytes | memoryview, kind: str) -> About:
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                frames = getattr(image, "n_frames", 1)
-                orientation = image.getexif().get(0x0112, 1)
-                return About(kind, image.width, image.height, image.mode, orientation, frames)
-    except UnidentifiedImageError:
-        raise BadImage("no image format that is known") from None
-    except Image.DecompressionBombError as error:
-        raise BadImage(f"too large: {error}") from None
-    except Exception as error:
-        raise BadImage(f"it cannot be read: {error}") from None
-
-
-def _decode_jpeg(data: bytes | memoryview, mode: str) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = _simplejpeg().decode_jpeg(data, colorspace={"L": "GRAY", "RGB": "RGB"}[mode], strict=True)
+        array: NDArray[Any] = simplejpeg.decode_jpeg(data, "GRAY" if header.mode == "L" else "RGB", strict=True)
     except ValueError:  # also for trifles like bytes between segments: Pillow tells those from damage
-        return to_array(_pillow(data, mode))
-    return array
+        return None
+    return array if header.mode == mode else to_array(_image(array, header.mode).convert(mode))
 
 
-def _pillow(data: bytes | memoryview, mode: str) -> Any:
-    from PIL import Image
+def _pillow(data: bytes | memoryview, mode: str) -> NDArray[Any]:
+    with opened(data) as image:
+        return to_array(_converted(image, mode))
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
-                if not mode or image.mode == mode:
-                    return image.copy()
-                if image.mode.startswith("I") and mode not in {"I", "F", "I;16"}:
-                    # Pillow clips 16-bit values at 255; their upper byte is what a viewer shows
-                    upper = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-                    return Image.fromarray(upper).convert(mode)
-                if image.mode == "P" and "transparency" in image.info:
-                    image = image.convert("RGBA")  # type: ignore[assignment]
-                return image.convert(mode)
-    except (Image.DecompressionBombError, MemoryError):
-        raise BadImage("too large to decode") from None
-    except Exception as error:
-        raise BadImage(f"it cannot be decoded: {error}") from None
+
+def _converted(image: Any, mode: str) -> Any:
+    image.load()
+    if not mode or image.mode == mode:
+        return image
+    if image.mode.startswith("I") and mode not in {"I", "F", "I;16"}:
+        # Pillow clips 16-bit values at 255; their upper byte is what a viewer shows
+        upper = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        return _image(upper, "L").convert(mode)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert(mode)
 
 
 def _image(array: NDArray[Any], mode: str) -> Any:

@@ -58,6 +58,7 @@ class ActivationsIOManager(ArtifactIOManager):
         pooled = {layer: Accumulator(shape[0]) for layer, shape in content.layers.items()}
         absmax = dict.fromkeys(content.layers, 0.0)
         rows = 0
+        damaged: dict[str, str] = {}
         with stage.create(FEATURES) as sink, ExitStack() as stack:
             features = FeatureWriter(sink, {layer: shape[0] for layer, shape in content.layers.items()})
             pictures = _Pictures(content, stage, stack)
@@ -70,12 +71,14 @@ class ActivationsIOManager(ArtifactIOManager):
                     pooled[layer].add(out.pooled[layer])
                     absmax[layer] = max(absmax[layer], float(out.absmax[layer].max()))
                 rows += len(out.samples)
+                damaged |= out.samples.damaged
             features.close()
             pictures.close()
         with stage.create(MOMENTS) as sink:
             write_npz(sink, {k: v for layer, p in pooled.items() for k, v in p.moments().as_arrays(layer).items()})
         shapes = {layer: list(shape) for layer, shape in content.layers.items()}
-        return Written({"rows": rows, "layers": shapes, "absmax": absmax, "non_finite": 0, **content.facts})
+        facts = {"rows": rows, "layers": shapes, "absmax": absmax, "non_finite": 0}
+        return _written(facts | dict(content.facts), damaged)
 
     def open(self, location: Location) -> ActivationReader:
         """An `ActivationReader`."""
@@ -103,15 +106,17 @@ class ReconstructionsIOManager(ArtifactIOManager):
         """Write `NetworkOutputs` with images."""
         rows = 0
         error = 0.0
+        damaged: dict[str, str] = {}
         with ExitStack() as stack:
             pictures = _Pictures(content, stage, stack)
             for out in content.outputs:
                 pictures.add(out)
                 rows += len(out.samples)
                 error += _squared_error(out)
+                damaged |= out.samples.damaged
             pictures.close()
         facts = {"rows": rows, "rms_difference": (error / rows) ** 0.5 if rows else 0.0}
-        return Written(facts | dict(content.facts))
+        return _written(facts | dict(content.facts), damaged)
 
     def open(self, location: Location) -> Location:
         """The folder itself: tars and PNGs need no reader of ours."""
@@ -125,6 +130,12 @@ class ReconstructionsIOManager(ArtifactIOManager):
         sheet = np.stack([image for both in zip(*pair, strict=True) for image in both])
         title = "Originals, each with its one-step reconstruction to the right"
         return {"contact_sheet": dg.MetadataValue.md(views.contact_sheet(sheet, title))}
+
+
+def _written(facts: dict[str, Any], damaged: Mapping[str, str]) -> Written:
+    """With images that decode only with a complaint counted, and listed with it."""
+    listed = [{"name": name, "reason": reason} for name, reason in damaged.items()]
+    return Written(facts | ({"notes": {"damaged": len(listed)}} if listed else {}), listed)
 
 
 class _Pictures:

@@ -47,9 +47,10 @@ class StoreIOManager(ArtifactIOManager):
         if store.class_to_idx:
             counts = np.bincount(store.labels, minlength=max(store.class_to_idx.values()) + 1)
             metadata["images_per_class"] = views.histogram(counts, "Images per class", x="label", y="images")
-        if store.skipped:
-            lines = [f"| {s['index']} | {s['name']} | {s['reason']} |" for s in store.skipped[:SHOWN]]
-            metadata["skipped_samples"] = "\n".join(["| index | name | reason |", "|---|---|---|", *lines])
+        for what, samples in {"skipped_samples": store.skipped, "damaged_samples": store.damaged}.items():
+            if samples:
+                lines = [f"| {s['index']} | {s['name']} | {s['reason']} |" for s in samples[:SHOWN]]
+                metadata[what] = "\n".join(["| index | name | reason |", "|---|---|---|", *lines])
         return {name: dg.MetadataValue.md(text) for name, text in metadata.items()}
 
 

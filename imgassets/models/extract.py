@@ -6,8 +6,8 @@ Images travel to the device as bytes and are normalised there; on CUDA results c
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Batch:
     """(B,), 0..999; -1 where a sample has none."""
     images: NDArray[np.uint8] | None = None
     """(B, 3, H, W) of the network's size; None where it generates."""
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """By name, what a decoder complained of in images that it could decode all the same."""
 
     def __len__(self) -> int:
         return len(self.index)

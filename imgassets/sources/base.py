@@ -19,7 +19,10 @@ LOOKED_AT = 1000
 
 
 class BadSamples(Exception):
-    """Some of the samples that were asked for cannot be used; `reasons` says why, by index."""
+    """Some of the samples that were asked for cannot be used; `reasons` says why, by index.
+
+    A reason follows a name and a colon: `is empty`.
+    """
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         super().__init__(f"{len(reasons)} samples")
@@ -28,10 +31,13 @@ class BadSamples(Exception):
 
 @dataclass(frozen=True)
 class Samples:
-    """Some samples, and how many of them have something a reader should know of (`cmyk: 2`)."""
+    """Some samples, and what a reader should know of them."""
 
     columns: Columns
     notes: Mapping[str, int] = field(default_factory=dict)
+    """How many have something unusual, e.g. `cmyk: 2`."""
+    damaged: Mapping[int, str] = field(default_factory=dict)
+    """By index, what a decoder complained of in images that it could decode all the same."""
 
 
 class Source(ABC):
@@ -55,6 +61,10 @@ class Source(ABC):
         Raises:
             BadSamples: some cannot be used; all of `indices` were looked at.
         """
+
+    def unjudged(self, indices: Sequence[int]) -> Samples:
+        """As `read`, for whoever decodes every image of it and so judges them: images may be cut or damaged."""
+        return self.read(indices)
 
     def start_thread(self) -> None:  # noqa: B027  (most sources have nothing to prepare)
         """Called once in every thread that will read."""

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from imgassets.columns import Column, Field, array_field
 from imgassets.errors import BadInput
+from imgassets.images.header import BadImage
+from imgassets.images.judge import MANY, inspect
 from imgassets.images.pixels import MODES, encode, nearest, resize, to_array
 from imgassets.sources.base import BadSamples, Samples, Source
 from imgassets.sources.files import ImageFiles, Item
@@ -60,16 +62,21 @@ class DatasetItems(Source):
         """Columns of some samples; see `Source.read`."""
         columns: dict[str, list[Any]] = {"image": [], "label": []}
         bad: dict[int, str] = {}
+        damaged: dict[int, str] = {}
         for index in indices:
             try:
                 image, label = self._dataset[index]
+                if isinstance(image, bytes) and (complaint := inspect(image, len(self) >= MANY).warning):
+                    damaged[index] = complaint
                 columns["image"].append(_value(self.fields[0], image))
                 columns["label"].append(_value(self.fields[1], label))
+            except BadImage as error:
+                bad[index] = str(error)
             except Exception as error:
                 bad[index] = f"{type(error).__name__}: {error}"
         if bad:
             raise BadSamples(bad)
-        return Samples({f.name: _column(f, columns[f.name]) for f in self.fields})
+        return Samples({f.name: _column(f, columns[f.name]) for f in self.fields}, damaged=damaged)
 
     @property
     def about(self) -> Mapping[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.columns import Field, array_field
-from imgassets.images.pixels import About, BadImage, look, look_label
+from imgassets.images.header import BadImage, ImageHeader
+from imgassets.images.judge import MANY, inspect, read_header
+from imgassets.images.pixels import inspect_label
 from imgassets.sources.base import BadSamples, Samples, Source
 
 MAX_FILE = 1 << 30
@@ -73,7 +76,7 @@ class Ranges(Sequence[Item]):
 
 
 class ImageFiles(Source):
-    """Images kept byte for byte, each looked at (header and end) before it is accepted.
+    """Images kept byte for byte, each judged before it is accepted.
 
     Notes count what the headers say (`cmyk`, `exif_rotated`, …) and names that belie the content (`mislabelled`).
 
@@ -103,19 +106,29 @@ class ImageFiles(Source):
 
     def read(self, indices: Sequence[int]) -> Samples:
         """Columns of some samples; see `Source.read`."""
+        return self._read(indices, partial(inspect, walk=len(self.items) >= MANY))
+
+    def unjudged(self, indices: Sequence[int]) -> Samples:
+        """The same, of which only the headers are looked at."""
+        return self._read(indices, read_header)
+
+    def _read(self, indices: Sequence[int], judge: Callable[[bytes], ImageHeader]) -> Samples:
         images: list[bytes] = []
         labels: list[bytes] = []
         bad: dict[int, str] = {}
+        damaged: dict[int, str] = {}
         notes: Counter[str] = Counter()
         for index in indices:
             item = self.items[index]
             try:
                 images.append(read_item(item))
-                about = look(images[-1])
-                notes.update(about.notes)
-                notes["mislabelled"] += about.kind != _kind(item.name)
+                header = judge(images[-1])
+                notes.update(header.notes)
+                notes["mislabelled"] += header.kind != _kind(item.name)
+                if header.warning is not None:
+                    damaged[index] = header.warning
                 if item.label_path is not None:
-                    labels.append(_read_label(item.label_path, about))
+                    labels.append(_read_label(item.label_path, header))
             except BadImage as error:
                 bad[index] = str(error)
         if bad:
@@ -126,7 +139,7 @@ class ImageFiles(Source):
             "label": labels if self.dense else np.array([item.label for item in items], np.int64),
             "name": [item.name.encode() for item in items],
         }
-        return Samples(columns, +notes)
+        return Samples(columns, +notes, damaged)
 
     def name(self, index: int) -> str:
         """The file's path below the root, or its name in an archive."""
@@ -184,15 +197,15 @@ def read_item(item: Item) -> bytes:
     return _read(item.path, item.offset, item.size)
 
 
-def _read_label(path: Path, about: About) -> bytes:
+def _read_label(path: Path, image: ImageHeader) -> bytes:
     """A label file as it is, of the size of its image; of the upright image, where EXIF turns it on its side."""
-    sizes = [(about.height, about.width), (about.width, about.height)]
+    sizes = [(image.height, image.width), (image.width, image.height)]
     try:
         data = _read(path, 0, -1)
-        found = look_label(data)
+        found = inspect_label(data)
     except BadImage as error:
         raise BadImage(f"its label {path.name} cannot be used: {error}") from None
-    if found not in sizes[: 2 if about.orientation > 4 else 1]:
+    if found not in sizes[: 2 if image.orientation > 4 else 1]:
         raise BadImage(f"its label is {found}, the image {sizes[0]} (height, width)")
     return data
 
@@ -202,18 +215,18 @@ def _read(path: Path, offset: int, size: int) -> bytes:
         # a FIFO would wait for a writer for ever
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise BadImage(f"it cannot be opened: {error.strerror}") from error
+        raise BadImage(f"cannot be opened: {error.strerror}") from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise BadImage("it is no ordinary file")
+            raise BadImage("is no ordinary file")
         length = size if size >= 0 else os.fstat(fd).st_size - offset
         if length > MAX_FILE:
-            raise BadImage(f"{length} bytes are more than the {MAX_FILE} allowed")
+            raise BadImage(f"has {length} bytes, more than the {MAX_FILE} allowed")
         data = os.pread(fd, length, offset)
         if len(data) != length:
-            raise BadImage(f"only {len(data)} of {length} bytes could be read")
+            raise BadImage(f"gives only {len(data)} of its {length} bytes")
     except OSError as error:
-        raise BadImage(f"it cannot be read: {error.strerror}") from error
+        raise BadImage(f"cannot be read: {error.strerror}") from error
     finally:
         os.close(fd)
     return data

@@ -86,7 +86,6 @@ class Ilsvrc:
     def index(
         self,
         split: str,
-        inspect: tar_index.Inspect,
         *,
         workers: int = 1,
         passed: Callable[[int], object] = lambda nbytes: None,
@@ -105,7 +104,7 @@ class Ilsvrc:
         digests = (whole, md5) if wanted.bytes in {None, size} else (whole,)
         with Tape(path, *digests) as tape:
             groups = train_groups(tape) if split == "train" else _validation_group(tape)
-            found = tar_index.scan(tape, groups, inspect, workers=workers, passed=passed)
+            found = tar_index.scan(tape, groups, workers=workers, passed=passed)
         if _identity(path) != before:
             raise BadInput(f"{path} changed while it was read: wait until it is complete, then run again.")
         archive = {

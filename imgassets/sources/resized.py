@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from imgassets.columns import Column, array_field
 from imgassets.errors import BadInput
-from imgassets.images.pixels import MODES, BadImage, decode, decode_label, nearest, resize
+from imgassets.images.header import BadImage
+from imgassets.images.pixels import MODES, decode_label, examine, nearest, resize
 from imgassets.sources.base import BadSamples, Samples, Source
 
 
@@ -48,8 +49,8 @@ class Resized(Source):
         reasons: list[str] = []
         for index in range(len(self._source)):
             try:
-                columns = self._source.read([index]).columns
-                image = decode(columns["image"][0], self._mode, self._orient)
+                columns = self._source.unjudged([index]).columns
+                _, image = examine(columns["image"][0], self._mode, self._orient)
                 return {"image": image} | ({"label": decode_label(columns["label"][0])} if self._dense else {})
             except BadSamples as error:
                 reasons = reasons or list(error.reasons.values())
@@ -63,15 +64,18 @@ class Resized(Source):
 
     def read(self, indices: Sequence[int]) -> Samples:
         """Columns of some samples; see `Source.read`."""
-        samples = self._source.read(indices)
+        samples = self._source.unjudged(indices)
         columns: dict[str, Column] = dict(samples.columns)
         image = self.fields[0]
         images = np.empty((len(indices), *image.shape), image.dtype)
         labels = np.empty((len(indices), *self.fields[1].shape), self.fields[1].dtype) if self._dense else None
         bad: dict[int, str] = {}
+        damaged: dict[int, str] = {}
         for row, index in enumerate(indices):
             try:
-                pixels = decode(columns["image"][row], self._mode, self._orient)
+                header, pixels = examine(columns["image"][row], self._mode, self._orient)
+                if header.warning is not None:
+                    damaged[index] = header.warning
                 if labels is not None:
                     labels[row] = self._label(columns["label"][row], pixels.shape[:2])
                 images[row] = self._fit(pixels)
@@ -82,11 +86,11 @@ class Resized(Source):
         columns["image"] = images
         if labels is not None:
             columns["label"] = labels
-        return Samples(columns, samples.notes)
+        return Samples(columns, samples.notes, damaged)
 
     def _fit(self, pixels: Any) -> Any:
         if self._wanted is None and pixels.shape[:2] != self.size:
-            raise BadImage(f"it is {pixels.shape[:2]}, the first image {self.size}: set a size, or keep files")
+            raise BadImage(f"is {pixels.shape[:2]}, the first image {self.size}: set a size, or keep files")
         return resize(pixels, self.size, self._mode)
 
     def _label(self, data: bytes, size: tuple[int, ...]) -> Any:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from imgassets.errors import BadInput
-from imgassets.images.jpeg import Frame
+from imgassets.images.header import BadImage, ImageHeader
+from imgassets.images.judge import inspect
 from imgassets.sources.nested_tar import Member, Tape
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_IMAGE = 64 << 20
 """Largest accepted image file in bytes: four times the largest of ILSVRC2012."""
+TAKEN = ("jpg", "png", "bmp", "gif")
+"""Kinds of images that TensorFlow decodes."""
 SUFFIXES = (".jpeg", ".jpg", ".png")
 BATCH, BATCH_BYTES = 32, 4 << 20
 """Images are decoded in batches of this many or this many bytes, so that handing them to a thread costs little."""
@@ -34,8 +37,6 @@ SHARD_COLUMNS = [
 ]
 """What `TarImages` reads of an index."""
 
-Inspect = Callable[[bytes], Frame]
-"""Decodes an image; raises ValueError, whose text says what is wrong with it."""
 Row = dict[str, Any]
 Image = tuple[Member, bytes | None]
 
@@ -81,7 +82,6 @@ def schema() -> pa.Schema:
 def scan(
     tape: Tape,
     groups: Iterable[tuple[str, Iterator[Member]]],
-    inspect: Inspect,
     *,
     workers: int,
     passed: Callable[[int], object] = lambda nbytes: None,
@@ -91,7 +91,7 @@ def scan(
     Args:
         tape: The archive; its digests are complete afterwards.
         groups: Synset and members of each group, in the order they lie in; one group is one row batch.
-        inspect: Runs in `workers` threads.
+        workers: Threads that decode.
         passed: Told the bytes that were read.
 
     Raises:
@@ -109,7 +109,7 @@ def scan(
             for batch in _batches(_images(tape, members, strays)):
                 passed(sum(member.size for member, _ in batch))
                 slots.acquire()
-                futures.append(pool.submit(_rows, batch, inspect))
+                futures.append(pool.submit(_rows, batch))
                 futures[-1].add_done_callback(lambda _: slots.release())
             batches.append((synset, _sorted(tape.path.name, futures, columns)))
     tape.finish()
@@ -173,26 +173,35 @@ def _batches(images: Iterator[Image]) -> Iterator[list[Image]]:
         yield batch
 
 
-def _rows(batch: list[Image], inspect: Inspect) -> list[Row]:
-    return [_row(member, blob, inspect) for member, blob in batch]
+def _rows(batch: list[Image]) -> list[Row]:
+    return [_row(member, blob) for member, blob in batch]
 
 
-def _row(member: Member, blob: bytes | None, inspect: Inspect) -> Row:
+def _row(member: Member, blob: bytes | None) -> Row:
     row: Row = {"name": member.basename, "offset": member.offset, "size": member.size}
     if blob is None:
         return row | {"problem": f"has {member.size} bytes, more than the {MAX_IMAGE} an image may have"}
     row |= {"md5": hashlib.md5(blob, usedforsecurity=False).hexdigest(), "xxh3_64": xxhash.xxh3_64_intdigest(blob)}
     try:
-        frame = inspect(blob)
-    except ValueError as error:
+        header = _taken(inspect(blob))
+    except BadImage as error:
         return row | {"problem": str(error)}
     return row | {
-        "width": frame.width,
-        "height": frame.height,
-        "colour": frame.colour,
-        "format": frame.format,
-        "warning": frame.warning,
+        "width": header.width,
+        "height": header.height,
+        "colour": header.colour,
+        "format": "JPEG" if header.kind == "jpg" else header.kind.upper(),
+        "warning": header.warning,
     }
+
+
+def _taken(header: ImageHeader) -> ImageHeader:
+    """Itself; BadImage if no TFRecord may hold it."""
+    if header.kind not in TAKEN:
+        raise BadImage(f"is of the kind {header.kind}, expected JPEG, PNG, BMP or GIF")
+    if header.frames > 1:
+        raise BadImage("is animated, expected one picture")
+    return header
 
 
 def _sorted(archive: str, futures: list[Future[list[Row]]], columns: pa.Schema) -> pa.RecordBatch:

@@ -203,7 +203,7 @@ def _source(
         return given, {}
     if not isinstance(given, str | os.PathLike):
         source = from_dataset(given, size=size, mode=mode if size else "")
-        return (Resized(source, size, mode) if isinstance(source, ImageFiles) and size else source), {}
+        return (Resized(source, size, mode) if size and source.fields[0].kind == "file" else source), {}
     folder = Path(given)
     files = class_folder(folder, mode=mode) if labels is None else label_folder(folder, Path(labels), mode=mode)
     return (files if size is None else Resized(files, size, mode)), {folder.name: _stamp(files)}

@@ -23,7 +23,7 @@ from imgassets.stores.extents import Index, StoreFiles
 from imgassets.stores.items import Items, collate, dressed, target_image, typed
 from imgassets.stores.reading import Reader
 from imgassets.stores.registry import format_of
-from imgassets.stores.storefile import NAME, StoreInfo, notes, skipped
+from imgassets.stores.storefile import NAME, StoreInfo, damaged, notes, skipped
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +77,11 @@ class Store:
     def skipped(self) -> list[Mapping[str, Any]]:
         """Samples of the source that could not be used: `index`, `name`, `reason`."""
         return skipped(self.info.shards)
+
+    @property
+    def damaged(self) -> list[Mapping[str, Any]]:
+        """Samples that decode only with a complaint: `index`, `name`, `reason`; of each shard 1000 at most."""
+        return damaged(self.info.shards)
 
     @property
     def notes(self) -> dict[str, int]:

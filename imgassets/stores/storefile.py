@@ -13,6 +13,8 @@ from imgassets.errors import StoreError
 
 NAME = "store.json"
 VERSION = 1
+LISTED = 1000
+"""Damaged samples that a shard names."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,13 @@ class Shard:
     """Samples that belong here but could not be read, each with `index`, `name` and `reason`."""
     notes: Mapping[str, int] = field(default_factory=dict)
     """How many samples had something a reader should know of, e.g. `cmyk: 3`."""
+    damaged: tuple[Mapping[str, Any], ...] = ()
+    """Samples kept although a decoder complained of them, as `skipped`; the first `LISTED`, `notes` counts all."""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        """As JSON values; without `damaged` where none is."""
+        document = asdict(self)
+        return document if self.damaged else {name: value for name, value in document.items() if name != "damaged"}
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Shard:
@@ -43,7 +48,8 @@ class Shard:
         rows = int(document["rows"])
         if rows < 0 or any(record.bytes < 0 for record in files):
             raise ValueError("a negative size")
-        return cls(check_name(document["stem"]), rows, files, tuple(document["skipped"]), dict(document["notes"]))
+        lists = tuple(document["skipped"]), dict(document["notes"]), tuple(document.get("damaged", ()))
+        return cls(check_name(document["stem"]), rows, files, *lists)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,11 @@ class StoreInfo:
 def skipped(shards: Sequence[Shard]) -> list[Mapping[str, Any]]:
     """Every sample left out, in order."""
     return [sample for shard in shards for sample in shard.skipped]
+
+
+def damaged(shards: Sequence[Shard]) -> list[Mapping[str, Any]]:
+    """Samples kept although they are damaged, in order."""
+    return [sample for shard in shards for sample in shard.damaged]
 
 
 def notes(shards: Sequence[Shard]) -> dict[str, int]:

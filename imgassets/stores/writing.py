@@ -13,7 +13,7 @@ from imgassets.commit import Stage, Written
 from imgassets.errors import BadInput
 from imgassets.sources.base import BadSamples, Source
 from imgassets.stores.registry import format_of
-from imgassets.stores.storefile import NAME, Shard, StoreInfo, notes, skipped
+from imgassets.stores.storefile import LISTED, NAME, Shard, StoreInfo, notes, skipped
 from imgassets.threads import ordered
 
 BLOCK_BYTES = 4 << 20
@@ -92,10 +92,11 @@ def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
         return Shard.from_bytes(stage.read(f"{stem}.json"))
     indices = plan.shards(source)[k]
     reasons: dict[int, str] = {}
+    counts: Mapping[str, int] = {}
+    damaged: Mapping[int, str] = {}
     while good := [index for index in indices if index not in reasons]:
-        counts: Counter[str] = Counter()
         try:
-            _write(source, stage, plan, stem, good, counts)
+            counts, damaged = _write(source, stage, plan, stem, good)
             break
         except BadSamples as bad:
             found = bad.reasons if plan.on_error == "fail" else _all_bad(source, good, plan.threads)
@@ -110,8 +111,9 @@ def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
         stem,
         len(good),
         tuple(record for record in files if record),
-        tuple({"index": i, "name": source.name(i), "reason": reasons[i]} for i in sorted(reasons)),
-        dict(sorted(counts.items())) if good else {},
+        _listed(source, reasons),
+        dict(sorted(counts.items())),
+        _listed(source, damaged)[:LISTED],
     )
     with stage.create(f"{stem}.json") as sink:
         sink.write((json.dumps(shard.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
@@ -140,17 +142,27 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
 
 
 def _write(
-    source: Source, stage: Stage, plan: StorePlan, stem: str, indices: Sequence[int], counts: Counter[str]
-) -> None:
+    source: Source, stage: Stage, plan: StorePlan, stem: str, indices: Sequence[int]
+) -> tuple[Mapping[str, int], Mapping[int, str]]:
+    """Write a shard's files; its notes, and its damaged samples with the reason."""
+    counts: Counter[str] = Counter()
+    damaged: dict[int, str] = {}
+
     def columns() -> Iterator[Columns]:
         blocks = _blocks(source, indices)
         for samples in ordered(source.read, blocks, plan.threads, plan.threads + 1, source.start_thread):
             counts.update(samples.notes)
+            damaged.update(samples.damaged)
             yield samples.columns
 
     names = sorted(source.class_to_idx, key=source.class_to_idx.__getitem__)
     options = {**plan.options, "numbers": indices, "classes": names}
     format_of(plan.format).write(stage, stem, source.fields, len(indices), columns(), options)
+    return counts + Counter(damaged=len(damaged)), damaged
+
+
+def _listed(source: Source, reasons: Mapping[int, str]) -> tuple[Mapping[str, Any], ...]:
+    return tuple({"index": i, "name": source.name(i), "reason": reasons[i]} for i in sorted(reasons))
 
 
 def _blocks(source: Source, indices: Sequence[int]) -> list[Sequence[int]]:

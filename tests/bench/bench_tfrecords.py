@@ -28,7 +28,6 @@ import numpy as np
 from imgassets.classes import imagenet_classes
 from imgassets.commit import Recipe, Stage, Vault
 from imgassets.formats.index import Index, IndexReader, write_index
-from imgassets.images import jpeg
 from imgassets.io.tfrecords import write_shard
 from imgassets.sources import sharding
 from imgassets.sources.ilsvrc import ARCHIVES
@@ -93,7 +92,7 @@ def index(folder: Path, vault: Vault, workers: int) -> None:
     """The index asset's work: one pass, every image decoded, Parquet written and published."""
 
     def write(stage: Stage):  # type: ignore[no-untyped-def]
-        found = Ilsvrc(folder, ("train",)).index("train", jpeg.inspect, workers=workers)
+        found = Ilsvrc(folder, ("train",)).index("train", workers=workers)
         return write_index(Index(found.table, found.report), stage)
 
     vault.commit(vault.location("tar_index", folder=True), Recipe("index", "train", {}, {}, "1", "1"), write)

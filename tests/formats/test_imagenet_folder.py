@@ -14,7 +14,8 @@ from imgassets.formats import tfrecord
 from imgassets.formats.imagenet_folder import ImageNetRecords, open_split, splits_of
 from imgassets.formats.imagenet_records import OVERHEAD, names_digest, write
 from imgassets.formats.tf_example import ImageExample, parse, peek
-from imgassets.images.jpeg import Damaged, inspect
+from imgassets.images.header import BadImage
+from imgassets.images.judge import inspect
 from tests.formats.test_tf_example import Example
 from tests.pictures import encode, jpeg, picture
 
@@ -63,7 +64,7 @@ def test_writing_keeps_ordinary_bytes_and_converts_the_rest(tmp_path: Path) -> N
 
 
 def test_an_image_that_cannot_be_converted_is_an_error(tmp_path: Path) -> None:
-    with (tmp_path / "x").open("wb") as sink, pytest.raises(Damaged):
+    with (tmp_path / "x").open("wb") as sink, pytest.raises(BadImage):
         write(sink, [Source("c.JPEG", jpeg(2, mode="CMYK")[:800], False)])
 
 

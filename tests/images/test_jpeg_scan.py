@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgassets.images import jpeg_scan
-from imgassets.images.jpeg import inspect
 from imgassets.images.jpeg_scan import is_whole
+from imgassets.images.judge import inspect
 from tests.pictures import decoded, jpeg
 
 

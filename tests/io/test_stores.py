@@ -58,18 +58,21 @@ class TestTarIO(StoresContract):
 def test_a_person_sees_pictures_counts_and_what_was_left_out(tmp_path: Path, name: str) -> None:
     root = folder(tmp_path / "folder")
     (root / "class1" / "img0.jpg").write_bytes(b"broken")
+    whole = (root / "class1" / "img1.jpg").read_bytes()
+    (root / "class1" / "img1.jpg").write_bytes(whole[:-60] + b"\xff\xd9")
     made = commit(tmp_path, class_folder(root), name, on_error="skip")
     storage = Storage(raw="", store=str(tmp_path / "store"), state=str(tmp_path / "state"))
     metadata = STORE_IO_MANAGERS[f"{name}_io"](storage=storage).describe(made.location, made.manifest)
-    assert set(metadata) == {"contact_sheet", "fields", "images_per_class", "skipped_samples"}
+    assert set(metadata) == {"contact_sheet", "fields", "images_per_class", "skipped_samples", "damaged_samples"}
     assert all(isinstance(value, dg.MarkdownMetadataValue) for value in metadata.values())
     assert "class1/img0.jpg" in metadata["skipped_samples"].value
+    assert "class1/img1.jpg" in metadata["damaged_samples"].value
     assert made.manifest.facts == {
         "rows": 22,
         "classes": 4,
         "shards": 1,
         "skipped": 1,
-        "notes": {"cmyk": 1, "grayscale": 1},
+        "notes": {"cmyk": 1, "damaged": 1, "grayscale": 1},
     }
     (left_out,) = made.manifest.exceptions
     assert left_out["name"] == "class1/img0.jpg"

@@ -9,7 +9,6 @@ import pytest
 
 from imgassets.environment import Storage
 from imgassets.formats.tf_example import image_example, parse
-from imgassets.images.jpeg import inspect
 from imgassets.io.base import ArtifactIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.sources.ilsvrc_index import Ilsvrc
@@ -39,7 +38,7 @@ class TestTFRecords(IOManagerContract):
             (folder / "ILSVRC2012_img_val.tar").write_bytes(tar(self.images(key).items()))
             (folder / "synset_labels.txt").write_text("n01440764\n" * len(self.images(key)))
         source = Ilsvrc(folder, ("validation",))
-        return TarImages(source.archive("validation"), source.index("validation", inspect).table.select(SHARD_COLUMNS))
+        return TarImages(source.archive("validation"), source.index("validation").table.select(SHARD_COLUMNS))
 
     def check(self, handle: Any, key: str) -> None:
         wanted = self.images(key)

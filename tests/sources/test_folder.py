@@ -74,7 +74,7 @@ def test_hostile_files(tmp_path: Path) -> None:
     found = reasons(class_folder(root))
     broken = ["bomb.jpg", "bomb.png", "cut.jpg", "cut.png", "cut_header.jpg", "dangling.jpg", "empty.jpg", "fifo.jpg"]
     assert set(found) == {f"a/{name}" for name in [*broken, "text.jpg"]}
-    assert found["a/empty.jpg"] == "the file is empty"
+    assert found["a/empty.jpg"] == "is empty"
     assert "pixels" in found["a/bomb.jpg"]
     assert "ordinary" in found["a/fifo.jpg"]
     source = class_folder(root)
@@ -238,11 +238,11 @@ def test_ranges_of_an_archive(tmp_path: Path) -> None:
     names = ["0.jpg", "1.jpg", "2.jpg", "late.jpg", "bad.jpg"]
     table = (np.append(offsets, 0), np.append(sizes, 1), np.arange(5))
     source = ImageFiles(Ranges(archive, names, *table, problems={4: "its member is cut"}))
-    assert reasons(source) == {"late.jpg": "only 10 of 99 bytes could be read", "bad.jpg": "its member is cut"}
+    assert reasons(source) == {"late.jpg": "gives only 10 of its 99 bytes", "bad.jpg": "its member is cut"}
     assert source.read([2, 0]).columns["image"] == [files[2], files[0]]
     with pytest.raises(BadSamples) as caught:
         source.read([3])
-    assert "only 10 of 99" in caught.value.reasons[3]
+    assert "only 10 of its 99" in caught.value.reasons[3]
 
 
 def test_non_square(tmp_path: Path) -> None:

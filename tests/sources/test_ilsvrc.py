@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from imgassets.classes import imagenet_classes
 from imgassets.errors import BadInput
-from imgassets.images import jpeg as format_jpeg
+from imgassets.images.judge import inspect
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc, tar_index
 from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
-from tests.pictures import jpeg
+from tests.pictures import encode, jpeg, picture
 from tests.tars import tar
 
 TRAIN, VALIDATION = (ilsvrc.ARCHIVES[split].file for split in ("train", "validation"))
@@ -48,7 +49,7 @@ def validation(folder: Path, images: list[tuple[str, bytes]], labels: str = "") 
 
 
 def index(source: Ilsvrc, **settings: Any) -> IlsvrcIndex:
-    return source.index(source.splits[0], format_jpeg.inspect, **settings)
+    return source.index(source.splits[0], **settings)
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -83,7 +84,7 @@ def test_the_index_says_of_every_image_what_other_programs_say(release: Path, sp
     wanted = contents(release, split)
     digests = {name: hashlib.md5(data, usedforsecurity=False).hexdigest() for name, data in wanted.items()}
     archive = (release / ilsvrc.ARCHIVES[split].file).read_bytes()
-    found = Ilsvrc(release).index(split, format_jpeg.inspect, workers=2)
+    found = Ilsvrc(release).index(split, workers=2)
     rows = found.table.to_pylist()
     assert [row["name"] for row in rows] == sorted(wanted)
     assert [row["index"] for row in rows] == list(range(len(wanted)))
@@ -96,7 +97,7 @@ def test_the_index_says_of_every_image_what_other_programs_say(release: Path, sp
         assert row["label"] == row["class_id"] + 1
         assert row["problem"] is None
         assert row["warning"] is None
-        assert format_jpeg.inspect(wanted[row["name"]]).format == row["format"]
+        assert (inspect(wanted[row["name"]]).kind == "jpg") == (row["format"] == "JPEG")
     assert {row["colour"] for row in rows} == {"gray", "rgb", "cmyk"} if split == "train" else {"rgb", "cmyk"}
     assert {row["format"] for row in rows} == {"JPEG", "PNG"}
     report = found.report
@@ -107,7 +108,7 @@ def test_the_index_says_of_every_image_what_other_programs_say(release: Path, sp
 
 
 def test_the_number_of_threads_changes_nothing(release: Path) -> None:
-    one, many = (Ilsvrc(release).index("train", format_jpeg.inspect, workers=n) for n in (1, 5))
+    one, many = (Ilsvrc(release).index("train", workers=n) for n in (1, 5))
     assert one == many
 
 
@@ -139,7 +140,7 @@ def test_labels_count_among_those_present_on_request(tmp_path: Path) -> None:
     train(tmp_path, *((f"{synset}.tar", tar(members(synset))) for synset in (CAT, FISH)))
     validation(tmp_path, [("a.JPEG", picture_of(0)), ("b.JPEG", picture_of(1))], f"{CAT}\n{DOG}\n")
     both = Ilsvrc(tmp_path, labels="present")
-    labels = [both.index(split, format_jpeg.inspect).table["label"].to_pylist() for split in ("train", "validation")]
+    labels = [both.index(split).table["label"].to_pylist() for split in ("train", "validation")]
     assert labels == [[1, 1, 3, 3], [3, 2]]  # of the sorted FISH, DOG, CAT
     one = Ilsvrc(tmp_path, ("train",), labels="present")
     assert index(one).table["label"].to_pylist() == [1, 1, 2, 2]
@@ -191,6 +192,17 @@ def test_lists_what_is_damaged_and_keeps_its_place(tmp_path: Path) -> None:
     assert [image.name for image in images_] == ["a.JPEG", "e.JPEG", "f.JPEG"]
     assert [item["name"] for item in images_.left_out] == ["b.JPEG", "c.JPEG", "d.JPEG"]
     assert len(images_) == 3
+
+
+def test_what_tensorflow_does_not_decode_is_listed(tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(k)) for k in range(2)]
+    moving = io.BytesIO()
+    frames[0].save(moving, "GIF", save_all=True, append_images=frames[1:])
+    found = index(validation(tmp_path, [("a.JPEG", moving.getvalue()), ("b.JPEG", encode(picture(0), "WEBP"))]))
+    assert [item["reason"] for item in found.report["damaged"]] == [
+        "is animated, expected one picture",
+        "is of the kind webp, expected JPEG, PNG, BMP or GIF",
+    ]
 
 
 def test_an_image_of_absurd_size_is_listed_and_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +271,7 @@ def test_md5_is_compared_and_refused_on_request(tmp_path: Path) -> None:
 
 def test_a_missing_archive_is_named(tmp_path: Path) -> None:
     assert f"{TRAIN} is missing: download it" in refusal(lambda: Ilsvrc(tmp_path).archive("train"))
-    assert "is missing" in refusal(lambda: Ilsvrc(tmp_path).index("train", format_jpeg.inspect))
+    assert "is missing" in refusal(lambda: Ilsvrc(tmp_path).index("train"))
 
 
 def test_an_archive_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:

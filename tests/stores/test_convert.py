@@ -11,9 +11,9 @@ import pytest
 
 from imgassets.errors import BadInput
 from imgassets.stores import convert as conversion
-from imgassets.stores import open_store
+from imgassets.stores import open_store, writing
 from imgassets.stores.convert import convert
-from tests.stores.making import arrays, dense, folder
+from tests.stores.making import arrays, dense, encoded, folder, picture
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +82,29 @@ def test_another_conversion_replaces_the_first(tmp_path: Path) -> None:
     assert os.stat(first / "store.json").st_ino == inode
     convert(root, tmp_path / "x", size=(9, 9))
     assert open_store(tmp_path / "x").fields[0].shape == (9, 9, 3)
+
+
+def test_damaged_images_are_counted_and_some_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "LISTED", 2)
+    root = folder(tmp_path / "in")
+    sound = convert(root, tmp_path / "sound", images_per_file=7)
+    assert b"damaged" not in b"".join(tree(sound)[f"{name}.json"] for name in ("store", "shard-000000"))
+    for k in range(4):
+        path = root / "class1" / f"img{k}.jpg" if k != 3 else root / "class2" / "img0.jpg"
+        path.write_bytes(path.read_bytes()[:-60] + b"\xff\xd9")
+    made = convert(root, tmp_path / "damaged", images_per_file=7)
+    assert made is not None
+    store = open_store(made)
+    assert store.notes["damaged"] == 4
+    assert [sample["name"] for sample in store.damaged] == ["class1/img0.jpg", "class1/img1.jpg", "class2/img0.jpg"]
+    assert all(store.name(sample["index"]) == sample["name"] for sample in store.damaged)
+    assert {sample["reason"] for sample in store.damaged} == {"Corrupt JPEG data: premature end of data segment"}
+
+
+def test_bytes_of_a_dataset_get_the_size_that_was_asked_for(tmp_path: Path) -> None:
+    items = [(encoded(picture(k, 20, 30)), k) for k in range(3)]
+    store = open_store(convert(items, tmp_path / "out", size=(5, 6)))
+    assert store[0][0].shape == (3, 5, 6)
 
 
 def test_labels_and_sources(tmp_path: Path) -> None:

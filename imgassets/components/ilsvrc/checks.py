@@ -13,7 +13,8 @@ from imgassets.components.checks import Finding, artifact_check
 from imgassets.errors import ImgassetsError, MissingUpstream, one_line
 from imgassets.formats.imagenet_records import names_digest
 from imgassets.formats.tf_example import image_example, parse
-from imgassets.images.jpeg import Damaged, read_frame
+from imgassets.images.header import BadImage
+from imgassets.images.judge import read_header
 from imgassets.io.artifacts import Artifact, Artifacts
 from imgassets.progress import tell
 from imgassets.sources import sharding
@@ -91,12 +92,13 @@ def records_sound(shard: Artifact) -> Finding:
         names[image.filename] += 1
         labels.setdefault(image.synset, set()).add(image.label)
         try:
-            frame = read_frame(image.encoded)
-        except Damaged as error:
+            header = read_header(image.encoded)
+        except BadImage as error:
             problems.append(f"{image.filename} {error}")
         else:
-            if not frame.is_ordinary or (frame.width, frame.height) != (image.width, image.height):
-                problems.append(f"{image.filename} is {frame}, the record says {image.width} x {image.height}")
+            if not header.is_ordinary or (header.width, header.height) != (image.width, image.height):
+                found = f"a {header.colour} {header.kind} of {header.width} x {header.height}"
+                problems.append(f"{image.filename} is {found}, the record says {image.width} x {image.height}")
     problems += [f"{name} occurs {count} times" for name, count in names.items() if count > 1]
     problems += [f"{synset} has the labels {sorted(found)}" for synset, found in labels.items() if len(found) > 1]
     if names.total() != facts["rows"] or names_digest(names.elements()) != facts["names"]:

@@ -114,16 +114,20 @@ class FolderReader:
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
             names = tuple(files.name(i) for i in some.tolist())
-            images = np.stack([self._image(files, i, size) for i in some.tolist()])
-            yield Batch(some, names, class_ids[some], images)
+            damaged: dict[str, str] = {}
+            images = np.stack([self._image(files, i, size, damaged) for i in some.tolist()])
+            yield Batch(some, names, class_ids[some], images, damaged)
 
-    def _image(self, files: ImageFiles, index: int, size: int) -> Images:
-        from imgassets.images.pixels import BadImage, decode
+    def _image(self, files: ImageFiles, index: int, size: int, damaged: dict[str, str]) -> Images:
+        from imgassets.images.header import BadImage
+        from imgassets.images.pixels import examine
         from imgassets.sources.files import read_item
 
         item = files.items[index]
         try:
-            pixels = decode(read_item(item), "RGB", self._dataset.upright)
+            header, pixels = examine(read_item(item), "RGB", self._dataset.upright)
         except BadImage as error:
             raise BadInput(f"{item.path} cannot be used: {error}; mend or remove it") from error
+        if header.warning is not None:
+            damaged[item.name] = header.warning
         return resize_image(pixels, size, self._resize, str(item.path))

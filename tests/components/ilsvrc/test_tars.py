@@ -355,8 +355,8 @@ def test_another_seed_is_another_order_and_noticed_when_mixed(
         (lambda images: [*images, images[0]], "occurs 2 times"),
         (lambda images: [images[1], images[0], *images[2:]], "other images than the 8"),
         (lambda images: [replace(images[0], width=images[0].width + 1), *images[1:]], "the record says"),
-        (lambda images: [replace(images[0], encoded=b"<html>"), *images[1:]], "is no JPEG"),
-        (lambda images: [replace(images[0], encoded=jpeg(1, mode="CMYK")), *images[1:]], "colour='cmyk'"),
+        (lambda images: [replace(images[0], encoded=b"<html>"), *images[1:]], "is no image"),
+        (lambda images: [replace(images[0], encoded=jpeg(1, mode="CMYK")), *images[1:]], "is a cmyk jpg"),
         (lambda images: [replace(image, synset="n01440764") for image in images], "has the labels"),
     ],
 )
@@ -419,7 +419,7 @@ def test_a_damaged_image_leaves_its_shard_one_short(tmp_path: Path, instance: dg
     result = release.run("tar_index", "validation")
     decoding = next(e for e in result.get_asset_check_evaluations() if e.check_name == "images_decode")
     assert not decoding.passed
-    assert "ILSVRC2012_val_00000002.JPEG is no JPEG" in str(decoding.metadata["listed"].value)
+    assert "ILSVRC2012_val_00000002.JPEG is no image" in str(decoding.metadata["listed"].value)
     result = release.all_shards()
     assert release.checks(result) == {"records_sound": [True] * 7, "every_image_once": [True]}
     sizes = [len(TFRecordFile(release.folder / key)) for key in release.keys]

@@ -13,6 +13,7 @@ import pytest
 import torch  # noqa: TID253
 from PIL import Image
 
+from imgassets.commit import load
 from imgassets.components import Activations, ImageFolder
 from imgassets.components.network.folders import FolderInput
 from imgassets.environment import Device, Storage
@@ -119,6 +120,24 @@ def test_a_damaged_image_is_named(storage: Storage) -> None:
     path = Path(storage.raw) / "folders" / "mini" / "n02119789" / "image_1.JPEG"
     path.write_bytes(path.read_bytes()[:200])
     assert "n02119789/image_1.JPEG cannot be used" in run(storage).failure
+
+
+@pytest.mark.parametrize("asset", ["activations", "reconstructions"])
+def test_an_image_that_decodes_only_with_a_complaint_is_counted_and_listed(storage: Storage, asset: str) -> None:
+    assert run(storage, asset=asset).success
+    folder = Path(storage.store) / "mini" / asset / "all"
+    assert "notes" not in load(folder / ".imgassets.json").facts
+    path = Path(storage.raw) / "folders" / "mini" / "n02119789" / "image_1.JPEG"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3] + b"\xff\xd9")
+    assert run(storage, asset=asset).success
+    manifest = load(folder / ".imgassets.json")
+    assert manifest.facts["notes"] == {"damaged": 1}
+    (listed,) = manifest.exceptions
+    assert listed == {
+        "name": "n02119789/image_1.JPEG",
+        "reason": "Corrupt JPEG data: premature end of data segment",
+    }
 
 
 def test_images_with_label_images_have_no_class() -> None:
