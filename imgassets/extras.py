@@ -8,6 +8,7 @@ from imgassets.errors import BadInput
 
 EXTRAS = {
     "google_crc32c": "tfrecords",
+    "safetensors.numpy": "network",
     "safetensors.torch": "network",
     "umap": "network",
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets.extras import extra
 from imgassets.models.config import NetworkConfig
 
 CONFIG = NetworkConfig(model_channels=8, channel_mult=(1, 2, 4, 4), num_blocks=1, attn_resolutions=(8,))
@@ -21,7 +22,7 @@ SIGNED = ((0, 1), (2, 3), (4, 5))
 
 def write(raw: Path) -> None:
     """Write `dmd2/network.json` and `dmd2/checkpoint.safetensors` below `raw`."""
-    from safetensors.numpy import save_file
+    save_file = extra("safetensors.numpy").save_file
 
     folder = raw / "dmd2"
     folder.mkdir(parents=True, exist_ok=True)

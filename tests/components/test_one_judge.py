@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from imgassets.resources import Storage
 
 from imgassets.components.folder.images import ImageFolder
 from imgassets.components.network.folders import FolderReader
@@ -20,7 +21,6 @@ from imgassets.images import jpeg_scan
 from imgassets.images.header import BadImage
 from imgassets.images.judge import inspect
 from imgassets.models.resize import find_resize
-from imgassets.resources import Storage
 from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex
 from imgassets.sources.resized import Resized
 from imgassets.sources.tar_files import tar_files

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster_shared.yaml_utils.sample_yaml import generate_sample_yaml
 
 import imgassets
 from imgassets.definitions import defs
@@ -32,6 +33,16 @@ VARIABLES = {
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_components_of_yaml_files(name: str) -> None:
     assert issubclass(getattr(import_module("imgassets.components"), name), dg.Component)
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_dagster_can_make_a_sample_of_their_yaml(name: str) -> None:
+    """It does so for each component that a package registers, whenever it loads definitions."""
+    model = getattr(import_module("imgassets.components"), name).get_model_cls()
+    assert model is not None
+    assert f"type: imgassets.components.{name}" in generate_sample_yaml(
+        f"imgassets.components.{name}", model.model_json_schema()
+    )
 
 
 def test_the_launcher_of_dagster_yaml() -> None:

@@ -62,10 +62,9 @@ def test_a_project_of_one_s_own(tmp_path: Path) -> None:
     (raw / "mini").rename(raw / "cats")
     run(project, "dg", "scaffold", "defs", "imgassets.components.ImageFolder", "cats")
     run(project, "imgassets", "backfill", "cats/memmap_store")
-    states = {state["asset"]: state["current"] for state in json.loads(run(project, "imgassets", "status", "--json"))}
-    assert states == {
-        f"cats/{name}_store": int(name == "memmap") for name in ("hdf5", "ipc", "memmap", "parquet", "tar")
-    }
+    states = {one["asset"]: one["current"] for one in json.loads(run(project, "imgassets", "status", "--json"))}
+    assert states.pop("cats/memmap_store") == 1
+    assert set(states.values()) == {0}
     store = project / "dagster_home" / "store" / "cats" / "memmap_store" / "all"
     assert run(tmp_path, "python", "-c", READ, store).strip() == "36 False"
     assert "validated successfully" in run(project, "dg", "check", "yaml")
@@ -77,10 +76,10 @@ def test_the_demo_s_datasets(tmp_path: Path) -> None:
     )
     run(tmp_path, "imgassets", "init", "demo", "--with", "imagenet64,mini,dmd2")
     project = tmp_path / "demo"
-    for name in ("imagenet64", "folders/mini", "dmd2"):
-        run(project, "imgassets", "sample-data", "--dataset", name)
+    run(project, "imgassets", "sample-data", "--dataset", "imagenet64")
     run(project, "imgassets", "backfill", "+imagenet64/csv_sample", "--set", "csv_size_gb=0.001")
-    assert "pip install 'imgassets[network]'" in run(project, "imgassets", "backfill", "+dmd2/embedding", code=1)
+    said = run(project, "imgassets", "sample-data", "--dataset", "dmd2", code=1)
+    assert "pip install 'imgassets[network]'" in said
 
 
 def test_somebody_else_s_dagster_project(tmp_path: Path) -> None:

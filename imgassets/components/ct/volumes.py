@@ -50,8 +50,8 @@ class ShardsConfig(BuildConfig):
     workers: int | None = Field(default=None, ge=1, description="Volumes at a time; default: what memory allows.")
 
 
-def _text(description: str) -> Any:
-    return dg.Resolver.default(description=description)
+def _text(description: str, *examples: Any) -> Any:
+    return dg.Resolver.default(description=description, examples=list(examples) or None)
 
 
 @dg.scaffold_with(NamedScaffolder)
@@ -89,9 +89,19 @@ class CtVolumes(dg.Component, dg.Resolvable):
     max_skipped_share: Annotated[float, _text("Share of a split's volumes that may be left out, if that is more.")] = (
         0.01
     )
-    shape: Annotated[tuple[int, int, int], _text("Voxels of the result along x, y, z.")] = (480, 480, 240)
-    spacing: Annotated[tuple[float, float, float], _text("Its spacing along x, y, z, in mm.")] = (0.75, 0.75, 1.5)
-    hu_clip: Annotated[tuple[float, float], _text("HU are clipped to this range before resampling.")] = (
+    shape: Annotated[tuple[int, int, int], _text("Voxels of the result along x, y, z.", [480, 480, 240])] = (
+        480,
+        480,
+        240,
+    )
+    spacing: Annotated[tuple[float, float, float], _text("Its spacing along x, y, z, in mm.", [0.75, 0.75, 1.5])] = (
+        0.75,
+        0.75,
+        1.5,
+    )
+    hu_clip: Annotated[
+        tuple[float, float], _text("HU are clipped to this range before resampling.", [-1000.0, 1000.0])
+    ] = (
         -1000.0,
         1000.0,
     )

@@ -56,7 +56,10 @@ class ImageFolder(dg.Component, dg.Resolvable):
     )
     size: Annotated[
         tuple[int, int] | None,
-        dg.Resolver.default(description="[height, width] all images get; without it the files are kept as they are."),
+        dg.Resolver.default(
+            description="[height, width] all images get; without it the files are kept as they are.",
+            examples=[[224, 224]],
+        ),
     ] = None
     mode: Annotated[str, dg.Resolver.default(description="Pillow's mode of the pixels, e.g. RGB or L.")] = "RGB"
     upright: Annotated[bool, dg.Resolver.default(description="Turn resized images as their EXIF orientation asks.")] = (

@@ -97,7 +97,8 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
     size: Annotated[
         tuple[int, int] | None,
         dg.Resolver.default(
-            description="[height, width] of images in stores; without it they keep their original bytes."
+            description="[height, width] of images in stores; without it they keep their original bytes.",
+            examples=[[224, 224]],
         ),
     ] = None
     verify_md5: Annotated[
