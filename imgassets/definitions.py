@@ -39,11 +39,15 @@ def project(path: str | os.PathLike[str]) -> dg.Definitions:
     # Dagster itself would add an IO manager that pickles to disk
     own = {**resources(found), "io_manager": dg.mem_io_manager}
     datasets = import_module(f"{found.package}.defs")
-    for folder in map(Path, datasets.__path__):
+    folders = list(map(Path, datasets.__path__))
+    for folder in folders:
         refuse_mistakes(folder)
+    everything = dg.Definitions(resources=own, executor=dg.in_process_executor)
+    if not any(path.suffix in {".py", ".yaml"} for folder in folders for path in folder.glob("*/**/*")):
+        return everything  # a new project; Dagster stumbles over a tree without a leaf
     # not `load_from_defs_folder`, which wants a pyproject.toml that an installed package has not
     tree = dg.ComponentTree.from_module(defs_module=datasets, project_root=found.root)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # as Dagster does where it makes the tree itself
         declared = tree.build_defs()
-    return dg.Definitions.merge(declared, dg.Definitions(resources=own, executor=dg.in_process_executor))
+    return dg.Definitions.merge(declared, everything)

@@ -84,6 +84,12 @@ def select(selection: str) -> list[Asset]:
         BadInput: the selection is malformed, or selects nothing.
     """
     loaded = definitions()
+    if not dagster_private.materializable(loaded):
+        project = Project.current()
+        raise BadInput(
+            f"{project.root} declares no dataset yet: write one to {project.root / project.package / 'defs'}, as "
+            "example.yaml there shows."
+        )
     try:
         keys = dagster_private.selected(loaded, _quoted(selection))
     except Exception as error:
