@@ -20,7 +20,7 @@ LENIENT = ConfigDict(coerce_numbers_to_str=True)
 class NamedScaffolder(dg.Scaffolder):
     """What `dg scaffold defs` writes: a dataset of its folder's name."""
 
-    def scaffold(self, request: dg.ScaffoldRequest) -> None:  # type: ignore[override]
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:
         """Write `defs.yaml`."""
         dg.scaffold_component(request, {"name": request.target_path.name})
 
