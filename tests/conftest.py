@@ -14,6 +14,7 @@ settings.register_profile("imgassets", deadline=None)
 settings.load_profile("imgassets")
 
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+pytest.register_assert_rewrite("imgassets.testing")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -45,7 +45,7 @@ from imgassets.compat import (
     image_to_binary,
 )
 from imgassets.errors import StoreError
-from tests.stores.making import encoded, folder, picture
+from imgassets.testing.making import encoded, folder, picture
 
 
 @pytest.fixture(autouse=True)

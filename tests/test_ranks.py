@@ -13,7 +13,7 @@ from imgassets import convert, ranks
 from imgassets.compat import CustomDistributedSampler
 from imgassets.errors import BadInput
 from imgassets.ranks import environment_rank, job_rank
-from tests.stores.making import folder
+from imgassets.testing.making import folder
 
 
 @pytest.fixture(autouse=True)

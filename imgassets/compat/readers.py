@@ -35,33 +35,6 @@ class GuideReader(Store):
         return int(Path(elem).stem.rpartition("_")[2])
 
 
-class MemmapReader(GuideReader):
-    """Reads what `MemmapConverter` wrote."""
-
-
-class HDF5Reader(GuideReader):
-    """Reads what `HDF5Converter` wrote."""
-
-
-class ParquetReader(GuideReader):
-    """Reads what `ParquetConverter` wrote."""
-
-
-class IpcReader(GuideReader):
-    """Reads what `IpcConverter` wrote."""
-
-
-class TarReader(GuideReader):
-    """Reads what `TarConverter` wrote."""
-
-
-class DenseMemmapReader(GuideReader):
-    """Reads what `DenseMemmapConverter` wrote."""
-
-
-class DenseIpcReader(GuideReader):
-    """Reads what `DenseIpcConverter` wrote."""
-
-
-Hdf5Reader = HDF5Reader
+MemmapReader = HDF5Reader = Hdf5Reader = ParquetReader = IpcReader = TarReader = GuideReader
+DenseMemmapReader = DenseIpcReader = GuideReader
 worker_init_fn = GuideReader.worker_init_fn

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import Field
@@ -22,23 +22,13 @@ from imgassets.io.stores import Stored
 from imgassets.places import Place
 from imgassets.sources.base import Source
 from imgassets.stores import Store
+from imgassets.stores.registry import BUNDLED, codec_names, codec_of
 from imgassets.stores.writing import StorePlan, estimate
 
-StoreFormat = Literal["memmap", "hdf5", "parquet", "ipc", "tar"]
-KINDS: dict[str, set[str]] = {
-    "memmap": {"numpy", "pytorch"},
-    "hdf5": {"hdf5", "pytorch"},
-    "parquet": {"parquet", "pytorch"},
-    "ipc": {"arrow", "pytorch"},
-    "tar": {"webdataset", "pytorch"},
-}
-WHAT: dict[str, str] = {
-    "memmap": "Images as memory-mapped `.npy` shards, the fastest to train from.",
-    "hdf5": "Images as HDF5 shards with plain contiguous datasets.",
-    "parquet": "Images as Parquet shards that query engines and Hugging Face `datasets` read.",
-    "ipc": "Images as Arrow IPC shards, read without copying by any Arrow library.",
-    "tar": "Images as tar shards that webdataset streams, with an index for random access.",
-}
+if TYPE_CHECKING:
+    StoreFormat = str
+else:  # what `dg check yaml` and editors know of
+    StoreFormat = Literal[codec_names()]
 COMPARED_ROWS = 256
 WORKING_SET = 200 * 2**20
 """Bytes of memory: some blocks, whatever the store's size."""
@@ -70,7 +60,7 @@ class StoreSettings(dg.Resolvable):
 
     def __post_init__(self) -> None:
         check_types(self)
-        self.plan("memmap", 1)
+        self.plan(BUNDLED[0], 1)
 
     def plan(self, format_: str, threads: int) -> StorePlan:
         """The plan of one store."""
@@ -157,13 +147,14 @@ def _store(
 
         return Builds(build, force=config.force, rows=rows)
 
+    codec = codec_of(format_)
     decorated = partial(
         dataset_asset,
         dataset,
         f"{format_}_store",
         code_version="1",
-        kinds=KINDS[format_],
-        description=f"{WHAT[format_]}\n\nRead it with `imgassets.open_store(path)`, a torch map-style dataset.",
+        kinds={*codec.kinds, "pytorch"},
+        description=f"{codec.description}\n\nRead it with `imgassets.open_store(path)`, a torch map-style dataset.",
         io_manager_key=f"{format_}_io",
         partitions_def=dg.StaticPartitionsDefinition(list(splits)),
     )

@@ -42,10 +42,13 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
 
     storage: dg.ResourceDependency[Storage]
 
-    format: ClassVar[str]
-    """Name and version of the bytes' layout, e.g. `npy/1`: another version rebuilds what is there."""
     folder: ClassVar[bool] = True
     """Whether a partition is a folder of files, or one file."""
+
+    @property
+    @abstractmethod
+    def format(self) -> str:
+        """Name and version of the bytes' layout, e.g. `npy/1`: another version rebuilds what is there."""
 
     @abstractmethod
     def write(self, content: Any, stage: Stage) -> Written:

@@ -10,10 +10,11 @@ from imgassets.io.arrays import ArraysIOManager
 from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager
 from imgassets.io.embedding import EmbeddingIOManager
 from imgassets.io.index import IndexIOManager
-from imgassets.io.stores import STORE_IO_MANAGERS
+from imgassets.io.stores import StoreIOManager
 from imgassets.io.systemds import SystemDSIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.projects import Project
+from imgassets.stores.registry import codec_names
 
 VARIABLES = ("DAGSTER_HOME", "IMGASSETS_RAW", "IMGASSETS_STORE", "HOME")
 
@@ -52,5 +53,5 @@ def resources_over(storage: Storage) -> dict[str, Any]:
         "embedding_io": EmbeddingIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
         "tfrecords_io": TFRecordsIOManager(storage=storage),
-        **{key: manager(storage=storage) for key, manager in STORE_IO_MANAGERS.items()},
+        **{f"{name}_io": StoreIOManager(codec=name, storage=storage) for name in codec_names()},
     }

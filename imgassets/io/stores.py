@@ -1,17 +1,18 @@
-"""Image stores as assets: one IO manager per format, all of them writing a `Stored` and opening a `Store`."""
+"""Image stores as assets: an IO manager that writes a `Stored` by any codec and opens a `Store`."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import dagster as dg
 import numpy as np
+from pydantic import Field
 
 from imgassets import views
 from imgassets.commit import Location, Manifest, Stage, Written
 from imgassets.io.base import ArtifactIOManager, Metadata
 from imgassets.sources.base import Source
 from imgassets.stores import Store
-from imgassets.stores.codecs import hdf5, ipc, memmap, parquet, tar
+from imgassets.stores.registry import codec_of
 from imgassets.stores.writing import StorePlan, write_store
 
 SHOWN = 72
@@ -27,6 +28,13 @@ class Stored:
 
 class StoreIOManager(ArtifactIOManager):
     """A folder that `imgassets.open_store` reads."""
+
+    codec: str = Field(description="Name of the stores' codec.")
+
+    @property
+    def format(self) -> str:
+        """Name and version of the codec."""
+        return codec_of(self.codec).format
 
     def write(self, content: Stored, stage: Stage) -> Written:
         """Write a `Stored`, shard by shard."""
@@ -68,43 +76,3 @@ def thumbnails(store: Store, rows: Any, edge: int = 64) -> Any:
         picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
         tiles.append(np.asarray(picture.resize((edge, edge), Image.Resampling.BOX, reducing_gap=2.0)))
     return np.stack(tiles)
-
-
-class MemmapIOManager(StoreIOManager):
-    """Memory-mapped `.npy` shards."""
-
-    format: ClassVar[str] = memmap.NAME
-
-
-class Hdf5IOManager(StoreIOManager):
-    """HDF5 shards."""
-
-    format: ClassVar[str] = hdf5.NAME
-
-
-class ParquetIOManager(StoreIOManager):
-    """Parquet shards."""
-
-    format: ClassVar[str] = parquet.NAME
-
-
-class IpcIOManager(StoreIOManager):
-    """Arrow IPC shards."""
-
-    format: ClassVar[str] = ipc.NAME
-
-
-class TarIOManager(StoreIOManager):
-    """Tar shards in webdataset's naming."""
-
-    format: ClassVar[str] = tar.NAME
-
-
-STORE_IO_MANAGERS: dict[str, type[StoreIOManager]] = {
-    "memmap_io": MemmapIOManager,
-    "hdf5_io": Hdf5IOManager,
-    "parquet_io": ParquetIOManager,
-    "ipc_io": IpcIOManager,
-    "tar_io": TarIOManager,
-}
-"""By resource key."""

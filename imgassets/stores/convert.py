@@ -30,7 +30,7 @@ from imgassets.sources.dataset import from_dataset
 from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
-from imgassets.stores.registry import format_of
+from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import Shard
 from imgassets.stores.writing import StorePlan, finish_store, write_shard, write_store
 
@@ -87,7 +87,7 @@ def convert(
     plan = StorePlan(format, images_per_file, on_error, options or {}, threads)  # type: ignore[arg-type]
     config = {"images_per_file": images_per_file, "on_error": on_error, "options": dict(plan.options), **source.about}
     path = Path(output).absolute()
-    recipe = Recipe(path.name, "all", inputs, unsaid(config, DEFAULTS), format_of(format).NAME, "1", DEFAULTS)
+    recipe = Recipe(path.name, "all", inputs, unsaid(config, DEFAULTS), codec_of(format).format, "1", DEFAULTS)
     job = _Job(source, plan, recipe, path, force or not inputs, say)
     return job.alone() if world == 1 and not job.parts.exists() else job.together(here, world, wait)
 

@@ -22,7 +22,7 @@ from imgassets.stores.codecs import guide
 from imgassets.stores.extents import Index, StoreFiles
 from imgassets.stores.items import Items, collate, dressed, target_image, typed
 from imgassets.stores.reading import Reader
-from imgassets.stores.registry import format_of
+from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import NAME, StoreInfo, damaged, notes, skipped
 
 if TYPE_CHECKING:
@@ -250,7 +250,8 @@ class Store:
             space = Remote(RemoteFiles(self.path), [record.name for record in records], sizes)
         else:
             space = Mapped([Path(self.path) / record.name for record in records], sizes)
-        return Reader(self.info, format_of(self.info.format), self._files(), space)
+        extents = guide.extents if self.info.format == guide.NAME else codec_of(self.info.format).extents
+        return Reader(self.info, extents, self._files(), space)
 
     def _checksum(self, name: str) -> str:
         if not self._remote:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from imgassets.columns import Column, Field, as_bytes
 from imgassets.errors import ImgassetsError, StoreError
 from imgassets.stores.bytespace import Bytes, starts_of
+from imgassets.stores.codec import Extents
 from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values
-from imgassets.stores.registry import Format
 from imgassets.stores.storefile import StoreInfo
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def damage(what: str) -> Iterator[None]:
 class Reader:
     """Fields of an open store by row index. Threads may share it; so may processes that fork."""
 
-    def __init__(self, info: StoreInfo, format_: Format, files: StoreFiles, space: Bytes) -> None:
+    def __init__(self, info: StoreInfo, extents: Extents, files: StoreFiles, space: Bytes) -> None:
         self.info = info
         self._space = space
         sizes = [record.bytes for shard in info.shards for record in shard.files]
@@ -96,7 +96,7 @@ class Reader:
             if not shard.rows:
                 continue
             with damage(f"shard {shard.stem}"):
-                for name, extent in format_.extents(files, shard.stem, info.fields, shard.rows).items():
+                for name, extent in extents(files, shard.stem, info.fields, shard.rows).items():
                     parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
         first = np.cumsum([0, *(shard.rows for shard in info.shards if shard.rows)])[:-1]
         self._columns = {f.name: partial(_merge, f, parts[f.name], first, info) for f in info.fields}

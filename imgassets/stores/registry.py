@@ -1,73 +1,61 @@
-"""The five formats of an image store by name; another one is one module and one line."""
+"""All codecs by name: those of this package, and those that other packages register as entry points."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from functools import cache
 from importlib import import_module
-from typing import Any, Protocol, cast
+from importlib.metadata import EntryPoint, entry_points
 
-import numpy as np
-from numpy.typing import NDArray
-
-from imgassets.columns import Columns, Field
-from imgassets.commit import Stage
 from imgassets.errors import BadInput
-from imgassets.stores.extents import Extent, StoreFiles
+from imgassets.stores.codec import Codec
 
-FORMATS: dict[str, str] = {
-    name: f"imgassets.stores.codecs.{name}" for name in ("memmap", "hdf5", "parquet", "ipc", "tar")
-}
-"""Module of each format. A module is a `Format`."""
-
-Sizes = NDArray[np.int64]
+GROUP = "imgassets.codecs"
+"""Entry points of a package with codecs: `zarr = "imgassets_zarr:CODEC"`."""
+BUNDLED = ("memmap", "hdf5", "parquet", "ipc", "tar")
+"""Each a module of `codecs` with a `CODEC`."""
 
 
-class Format(Protocol):
-    """What a format's module offers."""
-
-    NAME: str
-    """Name and version of the bytes' layout that is written."""
-    READS: Sequence[str]
-    """Those of earlier versions that `extents` reads as well."""
-
-    def write(
-        self,
-        stage: Stage,
-        stem: str,
-        fields: Sequence[Field],
-        rows: int,
-        blocks: Iterable[Columns],
-        options: Mapping[str, Any],
-    ) -> None:
-        """Write one shard, `stem` beginning the name of each of its files."""
-        ...
-
-    def weigh(
-        self, fields: Sequence[Field], rows: int, blocks: int, sizes: Mapping[str, Sizes], options: Mapping[str, Any]
-    ) -> int:
-        """Bytes of a shard's files, uncompressed: `rows` rows written in `blocks` blocks.
-
-        `sizes` (rows,) are those of each row of the fields of variable size.
-        """
-        ...
-
-    def extents(self, files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
-        """Where the rows of a shard lie, by field."""
-        ...
+@cache
+def codec_names() -> tuple[str, ...]:
+    """Names of all codecs, none of another package loaded yet; a bundled one's name cannot be taken."""
+    return *BUNDLED, *sorted({one.name for one in _registered()} - set(BUNDLED))
 
 
-def format_of(name: str) -> Format:
-    """The module of a format, given as `memmap` or `memmap/1`.
+@cache
+def codec_of(name: str) -> Codec:
+    """A codec, given as `memmap` or `memmap/1`.
 
     Raises:
-        BadInput: there is none of this name or version.
+        BadInput: there is none of this name or version, two packages have one, or it cannot be loaded.
     """
-    if name == "guide":
-        return cast(Format, import_module("imgassets.stores.codecs.guide"))
     base, _, version = name.partition("/")
-    if base not in FORMATS:
-        raise BadInput(f"There is no store format {name!r}: choose one of {', '.join(FORMATS)}.")
-    module = cast(Format, import_module(FORMATS[base]))
-    if version and name not in (module.NAME, *module.READS):
-        raise BadInput(f"This library reads {', '.join((module.NAME, *module.READS))}, not {name}: rebuild the store.")
-    return module
+    if base not in codec_names():
+        raise BadInput(f"There is no store format {name!r}: choose one of {', '.join(codec_names())}.")
+    codec = import_module(f"imgassets.stores.codecs.{base}").CODEC if base in BUNDLED else _load(base)
+    assert isinstance(codec, Codec)
+    if version and name not in codec.formats:
+        raise BadInput(f"This library reads {', '.join(codec.formats)}, not {name}: rebuild the store.")
+    return codec
+
+
+def _load(name: str) -> Codec:
+    found = [one for one in _registered() if one.name == name]
+    if len(found) > 1:
+        raise BadInput(f"{' and '.join(map(_source, found))} both have a codec {name!r}: uninstall one of them.")
+    try:
+        codec = found[0].load()
+    except Exception as error:
+        raise BadInput(f"The codec {name!r} of {_source(found[0])} cannot be loaded: {error!r}.") from error
+    if not isinstance(codec, Codec) or codec.name != name or not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise BadInput(f"{found[0].value} of {_source(found[0])} is no Codec of the name {name!r}, a lower-case word.")
+    return codec
+
+
+def _registered() -> list[EntryPoint]:
+    unique = {(_source(one), one.name, one.value): one for one in entry_points(group=GROUP)}
+    return [unique[key] for key in sorted(unique)]
+
+
+def _source(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value

@@ -12,7 +12,7 @@ from imgassets.columns import Columns
 from imgassets.commit import Stage, Written
 from imgassets.errors import BadInput
 from imgassets.sources.base import BadSamples, Source
-from imgassets.stores.registry import format_of
+from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import LISTED, NAME, Shard, StoreInfo, notes, skipped
 from imgassets.threads import ordered
 
@@ -32,7 +32,7 @@ class StorePlan:
     """How a store is to be written."""
 
     format: str
-    """`memmap`, `hdf5`, `parquet`, `ipc` or `tar`."""
+    """Name of the codec, e.g. `memmap`."""
     images_per_file: int | None = None
     """Samples in a shard; None: as many as make about 1 GiB."""
     on_error: Literal["fail", "skip"] = "fail"
@@ -49,7 +49,7 @@ class StorePlan:
             raise BadInput(f"on_error is {self.on_error!r}: choose fail or skip.")
         if self.threads < 1:
             raise BadInput(f"threads is {self.threads}: it must be at least 1.")
-        format_of(self.format)
+        codec_of(self.format)
 
     def shards(self, source: Source) -> list[range]:
         """Which samples belong to which shard."""
@@ -66,7 +66,7 @@ def estimate(source: Source, plan: StorePlan) -> int:
     for rows in shards:
         mine = {name: values[rows.start : rows.stop] for name, values in sizes.items()}
         blocks = -(-len(rows) // _block_rows(source, len(rows)))
-        total += format_of(plan.format).weigh(source.fields, len(rows), blocks, mine, options) + SHARD_RECORDS
+        total += codec_of(plan.format).weigh(source.fields, len(rows), blocks, mine, options) + SHARD_RECORDS
     return total
 
 
@@ -131,7 +131,7 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
         first = f": {left_out[0]['name']} {left_out[0]['reason']}" if left_out else ""
         raise BadInput(f"None of the {len(source)} samples can be used{first}.")
     about = {**source.about, "samples": len(source), "images_per_file": len(plan.shards(source)[0])}
-    info = StoreInfo(format_of(plan.format).NAME, source.fields, tuple(shards), source.class_to_idx, about)
+    info = StoreInfo(codec_of(plan.format).format, source.fields, tuple(shards), source.class_to_idx, about)
     with stage.create(NAME) as sink:
         sink.write(info.dump())
     facts = {"rows": info.rows, "classes": len(info.class_to_idx), "shards": sum(shard.rows > 0 for shard in shards)}
@@ -157,7 +157,7 @@ def _write(
 
     names = sorted(source.class_to_idx, key=source.class_to_idx.__getitem__)
     options = {**plan.options, "numbers": indices, "classes": names}
-    format_of(plan.format).write(stage, stem, source.fields, len(indices), columns(), options)
+    codec_of(plan.format).write(stage, stem, source.fields, len(indices), columns(), options)
     return counts + Counter(damaged=len(damaged)), damaged
 
 

@@ -27,10 +27,11 @@ from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder
 from imgassets.sources.resized import Resized
 from imgassets.stores import open_store
-from tests.bench.bench_stores import FORMATS, fsync_tree
+from imgassets.stores.registry import BUNDLED
+from imgassets.testing.making import encoded, make, picture
+from tests.bench.bench_stores import fsync_tree
 from tests.bench.measuring import Table, timed
 from tests.bench.store_peers import _stubs
-from tests.stores.making import encoded, make, picture
 
 DIFFERENT = 100
 """Photos that are drawn; the files repeat them."""
@@ -59,7 +60,7 @@ def fetch(folder: Path, count: int, rounds: int) -> None:
     data = [path.read_bytes() for path in paths]
     order = np.random.default_rng(0).permutation(count).tolist()
     runs: dict[str, Callable[[], Any]] = {}
-    for name in FORMATS:
+    for name in BUNDLED:
         store = open_store(make(folder / "v", source, name))
         runs[name] = lambda s=store: [crc32(s.raw(k)) for k in order]
     runs["files of a folder"] = lambda: [crc32(paths[k].read_bytes()) for k in order]

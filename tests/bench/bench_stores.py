@@ -32,11 +32,11 @@ import torch  # noqa: TID253  (only benchmarks load this)
 from imgassets.sources.arrays import ArraySource
 from imgassets.stores import Store, open_store
 from imgassets.stores.items import collate
+from imgassets.stores.registry import BUNDLED
+from imgassets.testing.making import make
 from tests.bench.measuring import Table
 from tests.bench.store_peers import BATCH, Peer, PerItem, cuts, peers, torch_loader
-from tests.stores.making import make
 
-FORMATS = ("memmap", "hdf5", "parquet", "ipc", "tar")
 WHOLE = "memmap, one file"
 
 
@@ -61,7 +61,7 @@ class Bench:
 
     def stores(self) -> dict[str, Store]:
         """Every format, open."""
-        return {name: open_store(self.path(name)) for name in (*FORMATS, WHOLE)}
+        return {name: open_store(self.path(name)) for name in (*BUNDLED, WHOLE)}
 
     def write_peers(self) -> None:
         """What the peers read."""
@@ -97,7 +97,7 @@ def write(bench: Bench) -> None:
                 file.write(part.data)
 
     runs: dict[str, Callable[[], Any]] = {"limit: write() of the pixels": plain}
-    for name in FORMATS:
+    for name in BUNDLED:
         runs[name] = lambda n=name: make(scratch, bench.source, n, images_per_file=max(1, bench.rows // 4))
     runs |= {peer.name: peer.write for peer in bench.peers}
 
@@ -225,7 +225,7 @@ def memory(bench: Bench) -> None:
     """Peak memory while a store is written, for two numbers of images."""
     print("\n## Peak memory of writing, beyond that of the imports\n\n| images | MB |\n|---|---|")
     script = (
-        "import resource, sys, numpy as np; from pathlib import Path; from tests.stores.making import make;"
+        "import resource, sys, numpy as np; from pathlib import Path; from imgassets.testing.making import make;"
         "from imgassets.sources.arrays import ArraySource; import pyarrow, torch;"
         "rows, where = int(sys.argv[1]), Path(sys.argv[2]); (where / 'in').mkdir(parents=True);"
         "x = np.lib.format.open_memmap(where / 'in/images.npy', 'w+', np.uint8, (rows, 3, 64, 64));"

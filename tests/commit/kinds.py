@@ -22,6 +22,7 @@ from imgassets.io.ct_rate import CtManifestIOManager, CtShardIOManager, Manifest
 from imgassets.io.tfrecords import write_shard
 from imgassets.sources.folder import class_folder
 from imgassets.stores.convert import convert
+from imgassets.stores.registry import BUNDLED
 from imgassets.stores.writing import StorePlan, write_store
 from tests.formats.systemds_rows import ArrayRows
 from tests.io.test_activations import ROWS, SHAPE, outputs
@@ -29,7 +30,6 @@ from tests.io.test_ct_rate import Content
 from tests.io.test_tfrecords import TestTFRecords
 from tests.stores import making
 
-FORMATS = ("memmap", "hdf5", "parquet", "ipc", "tar")
 FILES = {"ct_shard": "shard-000000.tar", "ct_manifest": "manifest.json", "tfrecords": "train-00000-of-00001"}
 """Kinds that are one file, not a folder, and its name."""
 Write = Callable[[Stage], Any]
@@ -48,7 +48,7 @@ class Kinds:
     @property
     def names(self) -> list[str]:
         """All kinds."""
-        return [*self._writers(self.inputs), *(f"convert-{name}" for name in FORMATS)]
+        return [*self._writers(self.inputs), *(f"convert-{name}" for name in BUNDLED)]
 
     def place(self, root: Path, kind: str) -> Path:
         """Where an artifact will lie."""
@@ -93,8 +93,8 @@ class Kinds:
         matrix = partial(systemds_binary.write_sample_blocks, split="val", size="1", classes=7)
         images, files = making.arrays(24, (3, 64, 64)), class_folder(self.inputs / "images")
         return {
-            **{name: partial(_store, images, name) for name in FORMATS},
-            **{f"{name}-files": partial(_store, files, name) for name in FORMATS},
+            **{name: partial(_store, images, name) for name in BUNDLED},
+            **{f"{name}-files": partial(_store, files, name) for name in BUNDLED},
             "index": partial(write_index, Index(pa.table({"number": numbers}), {"rows": len(numbers)})),
             "arrays": partial(write_arrays, LabelledImages(blocks, labels, (3, 32, 32))),
             "csv": lambda stage: sample(stage, rows, order, labels),

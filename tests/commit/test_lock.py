@@ -194,7 +194,7 @@ def test_whoever_cannot_lock_is_told_who_must_do_what(shared: Path) -> None:
 
 def test_a_conversion_leaves_no_lock_beside_its_output(tmp_path: Path) -> None:
     from imgassets import convert
-    from tests.stores.making import folder
+    from imgassets.testing.making import folder
 
     source = folder(tmp_path / "data")
     (tmp_path / "out").mkdir()

@@ -27,8 +27,8 @@ from imgassets.sources.tar_files import tar_files
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
 from imgassets.stores import Store
 from imgassets.stores.convert import convert
+from imgassets.testing.making import make, write
 from tests.images.damaged import DAMAGED, SOUND, corpus
-from tests.stores.making import make, write
 from tests.tars import tar
 
 Verdicts = dict[str, tuple[str, str]]

@@ -22,8 +22,8 @@ from imgassets.formats import tfrecord
 from imgassets.formats.index import column_checksums
 from imgassets.sources.base import Source
 from imgassets.sources.folder import class_folder
+from imgassets.testing.making import arrays, content, folder, make
 from tests.formats.sinks import stage
-from tests.stores.making import arrays, content, folder, make
 
 Field = dict[str, Any]
 Read = Callable[[Path, str, Field, int], Iterator[bytes]]

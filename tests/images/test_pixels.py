@@ -15,7 +15,7 @@ from PIL import Image
 from imgassets.images.header import BadImage
 from imgassets.images.judge import read_header
 from imgassets.images.pixels import MODES, decode, decode_label, encode, examine, nearest, resize, to_image
-from tests.stores.making import encoded, picture
+from imgassets.testing.making import encoded, picture
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

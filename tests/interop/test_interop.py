@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from imgassets.sources.arrays import ArraySource
-from tests.stores.making import make
+from imgassets.testing.making import make
 
 ROOT = Path(__file__).parents[2]
 VARIABLE = "IMGASSETS_INTEROP_PYTHON"

@@ -13,7 +13,7 @@ from imgassets.io.activations import ActivationsIOManager, NetworkOutputs, Recon
 from imgassets.io.base import ArtifactIOManager
 from imgassets.models.extract import Batch, Outputs
 from imgassets.models.statistics import Moments
-from tests.io.contract import KEYS, IOManagerContract
+from imgassets.testing.io_manager import KEYS, IOManagerContract
 
 ROWS, BATCH = 7, 3
 SHAPE = (4, 2, 2)

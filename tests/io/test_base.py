@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from imgassets.commit import Location, Manifest, Stage, Written
 from imgassets.environment import Storage
 from imgassets.io.base import ArtifactIOManager, Metadata
-from tests.io.contract import IOManagerContract
+from imgassets.testing.io_manager import IOManagerContract
 from tests.lines import Line
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from imgassets.environment import Storage
 from imgassets.formats.ct_shard import Resampled, WrittenShard
 from imgassets.io.ct_rate import CtShardIOManager
-from tests.io.contract import IOManagerContract
+from imgassets.testing.io_manager import IOManagerContract
 
 KEYS = ["train-000001", "train-000002", "train-000010", "train-000000"]
 

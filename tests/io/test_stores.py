@@ -11,18 +11,19 @@ import pytest
 
 from imgassets.environment import Storage
 from imgassets.io.base import ArtifactIOManager
-from imgassets.io.stores import STORE_IO_MANAGERS, Stored
+from imgassets.io.stores import Stored, StoreIOManager
 from imgassets.sources.folder import class_folder
+from imgassets.stores.registry import BUNDLED
 from imgassets.stores.writing import StorePlan
-from tests.io.contract import KEYS, IOManagerContract
-from tests.stores.making import arrays, commit, content, folder
+from imgassets.testing.io_manager import KEYS, IOManagerContract
+from imgassets.testing.making import arrays, commit, content, folder
 
 
 class StoresContract(IOManagerContract):
     name: str
 
     def manager(self, storage: Storage) -> ArtifactIOManager:
-        return STORE_IO_MANAGERS[f"{self.name}_io"](storage=storage)
+        return StoreIOManager(codec=self.name, storage=storage)
 
     def content(self, key: str) -> Stored:
         return Stored(arrays(20 + KEYS.index(key)), StorePlan(self.name, images_per_file=9))
@@ -34,24 +35,7 @@ class StoresContract(IOManagerContract):
         np.testing.assert_array_equal(labels.numpy(), content(source)["label"])
 
 
-class TestMemmapIO(StoresContract):
-    name = "memmap"
-
-
-class TestHdf5IO(StoresContract):
-    name = "hdf5"
-
-
-class TestParquetIO(StoresContract):
-    name = "parquet"
-
-
-class TestIpcIO(StoresContract):
-    name = "ipc"
-
-
-class TestTarIO(StoresContract):
-    name = "tar"
+globals().update({f"Test_{name}": type(f"Test_{name}", (StoresContract,), {"name": name}) for name in BUNDLED})
 
 
 @pytest.mark.parametrize("name", ["memmap", "tar"])
@@ -62,7 +46,7 @@ def test_a_person_sees_pictures_counts_and_what_was_left_out(tmp_path: Path, nam
     (root / "class1" / "img1.jpg").write_bytes(whole[:-60] + b"\xff\xd9")
     made = commit(tmp_path, class_folder(root), name, on_error="skip")
     storage = Storage(raw="", store=str(tmp_path / "store"), state=str(tmp_path / "state"))
-    metadata = STORE_IO_MANAGERS[f"{name}_io"](storage=storage).describe(made.location, made.manifest)
+    metadata = StoreIOManager(codec=name, storage=storage).describe(made.location, made.manifest)
     assert set(metadata) == {"contact_sheet", "fields", "images_per_class", "skipped_samples", "damaged_samples"}
     assert all(isinstance(value, dg.MarkdownMetadataValue) for value in metadata.values())
     assert "class1/img0.jpg" in metadata["skipped_samples"].value

@@ -13,7 +13,7 @@ from imgassets.io.base import ArtifactIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.sources.ilsvrc_index import Ilsvrc
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
-from tests.io.contract import IOManagerContract
+from imgassets.testing.io_manager import IOManagerContract
 from tests.pictures import jpeg
 from tests.tars import tar
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from imgassets import convert, open_store
+from imgassets.testing.making import folder
 from tests.commit.test_two_writers import bound
 from tests.operations.conftest import SMALL, Home, clear
-from tests.stores.making import folder
 
 
 @pytest.fixture

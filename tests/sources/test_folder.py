@@ -16,7 +16,7 @@ from imgassets.sources.base import BadSamples
 from imgassets.sources.files import ImageFiles, Ranges
 from imgassets.sources.folder import class_folder, label_folder
 from imgassets.sources.resized import Resized
-from tests.stores.making import dense, encoded, folder, picture, write
+from imgassets.testing.making import dense, encoded, folder, picture, write
 
 
 def reasons(source: ImageFiles | Resized) -> dict[str, str]:

@@ -13,7 +13,7 @@ from imgassets.errors import BadInput
 from imgassets.stores import convert as conversion
 from imgassets.stores import open_store, writing
 from imgassets.stores.convert import convert
-from tests.stores.making import arrays, dense, encoded, folder, picture
+from imgassets.testing.making import arrays, dense, encoded, folder, picture
 
 
 @pytest.fixture(autouse=True)

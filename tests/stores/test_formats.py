@@ -22,9 +22,10 @@ from imgassets.formats import npy
 from imgassets.sources.arrays import ArraySource
 from imgassets.sources.folder import class_folder
 from imgassets.stores import open_store
-from imgassets.stores.registry import FORMATS
-from tests.stores.contract import StoreContract, fetch_by_workers
-from tests.stores.making import arrays, content, encoded, folder, make, sources, write
+from imgassets.stores.registry import BUNDLED
+from imgassets.testing.codec import fetch_by_workers
+from imgassets.testing.making import arrays, content, encoded, folder, make, sources, write
+from tests.stores.contract import StoreContract
 
 
 class TestMemmap(StoreContract):
@@ -196,7 +197,7 @@ def test_four_spawned_workers_fetch_nothing_wrong(tmp_path: Path) -> None:
     stores = [
         open_store(make(tmp_path, found[kind], format_, f"d{k}", images_per_file=6))
         for k, kind in enumerate(("arrays", "files", "dense resized"))
-        for format_ in FORMATS
+        for format_ in BUNDLED
     ]
     fetch_by_workers(stores, "spawn", 60)
 
@@ -223,3 +224,7 @@ def test_wrong_settings(tmp_path: Path, wrong: dict[str, object]) -> None:
 def test_objects_are_no_field(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="numbers"):
         ArraySource([(np.array([[["a"]]]), np.array([1]))])
+
+
+def test_every_codec_has_its_tests() -> None:
+    assert {tests.format for tests in StoreContract.__subclasses__()} == set(BUNDLED)

@@ -17,7 +17,7 @@ from imgassets.errors import BadInput
 from imgassets.stores import open_store
 from imgassets.stores.epochs import Share, epoch_order
 from imgassets.stores.loader import Loader
-from tests.stores.making import arrays, make
+from imgassets.testing.making import arrays, make
 
 
 class Rows:

@@ -21,6 +21,7 @@ from imgassets.sources.base import Source
 from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
+from imgassets.stores.registry import BUNDLED
 
 
 @dg.scaffold_with(NamedScaffolder)
@@ -52,7 +53,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
         ),
     ] = None
     stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Formats to make.")] = field(
-        default_factory=lambda: ["memmap", "hdf5", "parquet", "ipc", "tar"]
+        default_factory=lambda: list(BUNDLED)
     )
     size: Annotated[
         tuple[int, int] | None,

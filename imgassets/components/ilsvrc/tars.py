@@ -33,6 +33,7 @@ from imgassets.progress import Progress
 from imgassets.sources import sharding
 from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
+from imgassets.stores.registry import BUNDLED
 
 DEFAULT_SHARDS = "1024,128"
 SHARDS_VARIABLE = "IMGASSETS_TFRECORD_SHARDS"
@@ -89,7 +90,7 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
         ),
     ] = "chunks"
     stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Image stores to make of each split.")] = (
-        field(default_factory=lambda: ["memmap", "hdf5", "parquet", "ipc", "tar"])
+        field(default_factory=lambda: list(BUNDLED))
     )
     store_settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
         default_factory=lambda: StoreSettings(on_error="skip")

@@ -31,6 +31,7 @@ from imgassets.sampling import quota_order
 from imgassets.sources.arrays import ArraySource
 from imgassets.sources.batches import batch_offsets, find_batches
 from imgassets.sources.imagenet_npz import RESOLUTIONS, NpzBatch, open_batch
+from imgassets.stores.registry import BUNDLED
 
 
 class SampleConfig(BuildConfig):
@@ -72,7 +73,7 @@ class NpzImages(dg.Component, dg.Resolvable):
     ] = False
     automation: Automation = "manual"
     stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Image stores to make of each split.")] = (
-        field(default_factory=lambda: ["memmap", "hdf5", "parquet", "ipc", "tar"])
+        field(default_factory=lambda: list(BUNDLED))
     )
     store_settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
         default_factory=StoreSettings

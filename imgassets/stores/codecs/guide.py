@@ -24,7 +24,7 @@ from imgassets.images.pixels import MODES
 from imgassets.stores.extents import Blocks, Extent, Spans, StoreFiles, Values, one_run
 from imgassets.stores.storefile import Shard, StoreInfo
 
-NAME, READS = "guide", ()
+NAME = "guide"
 
 
 def find(folder: Path) -> StoreInfo | None:

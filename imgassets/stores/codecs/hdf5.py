@@ -16,9 +16,9 @@ import numpy as np
 from imgassets.columns import Columns, Field, as_bytes
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
+from imgassets.stores.codec import Codec
 from imgassets.stores.extents import Extent, Index, Spans, StoreFiles, one_run
 
-NAME, READS = "hdf5/1", ()
 PAGE = 4096
 OBJECTS, OBJECT = 4096, 500
 """Bytes of the file's own structures; of those of one dataset."""
@@ -195,3 +195,14 @@ def _joined(file: Any, name: str, blocks: str, sizes: Sequence[int]) -> None:
         create.set_virtual(part, b".", f"{blocks}/{k:06d}".encode(), h5py.h5s.create_simple((size,)))
         start += size
     h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype("|u1")), whole, create)
+
+
+CODEC = Codec(
+    name="hdf5",
+    version=1,
+    description="Images as HDF5 shards with plain contiguous datasets.",
+    write=write,
+    weigh=weigh,
+    extents=extents,
+    kinds=frozenset({"hdf5"}),
+)

@@ -15,10 +15,10 @@ from imgassets.columns import Column, Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.one_way import OneWay
+from imgassets.stores.codec import Codec
 from imgassets.stores.codecs.arrow import array_of, column_of, schema_of
 from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles
 
-NAME, READS = "ipc/2", ("ipc/1",)
 ALIGNMENT = 64
 """Values of a record batch begin at a multiple of this many bytes, a cache line: rows are then copied 7 % faster."""
 SCHEMA, MESSAGE = 550, 110
@@ -134,3 +134,15 @@ def _load(files: StoreFiles, name: str, field: Field, k: int) -> Column:
     source: Any
     with files.open(name) as source:
         return column_of(field, pa.ipc.open_file(source).get_batch(k).column(field.name))
+
+
+CODEC = Codec(
+    name="ipc",
+    version=2,
+    description="Images as Arrow IPC shards, read without copying by any Arrow library.",
+    write=write,
+    weigh=weigh,
+    extents=extents,
+    reads=(1,),
+    kinds=frozenset({"arrow"}),
+)

@@ -16,9 +16,8 @@ from imgassets.columns import Columns, Field, as_bytes
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats import npy
+from imgassets.stores.codec import Codec
 from imgassets.stores.extents import Extent, Index, Spans, StoreFiles, one_run
-
-NAME, READS = "memmap/1", ()
 
 
 def write(
@@ -77,3 +76,14 @@ def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -
 
 def _file(stem: str, field: Field) -> str:
     return f"{stem}.{field.name}.{'bin' if field.ragged else 'npy'}"
+
+
+CODEC = Codec(
+    name="memmap",
+    version=1,
+    description="Images as memory-mapped `.npy` shards, the fastest to train from.",
+    write=write,
+    weigh=weigh,
+    extents=extents,
+    kinds=frozenset({"numpy"}),
+)

@@ -18,10 +18,10 @@ from imgassets.columns import Column, Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.one_way import OneWay
+from imgassets.stores.codec import Codec
 from imgassets.stores.codecs.arrow import array_of, column_of, schema_of
 from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values
 
-NAME, READS = "parquet/1", ()
 GROUP_ROWS = 1024
 """Most rows of a row group."""
 HEADER = 128
@@ -161,3 +161,14 @@ def _huggingface(fields: Sequence[Field], classes: Sequence[str]) -> dict[str, s
         else:
             return {}
     return {"huggingface": json.dumps({"info": {"features": features}}, ensure_ascii=False)}
+
+
+CODEC = Codec(
+    name="parquet",
+    version=1,
+    description="Images as Parquet shards that query engines and Hugging Face `datasets` read.",
+    write=write,
+    weigh=weigh,
+    extents=extents,
+    kinds=frozenset({"parquet"}),
+)

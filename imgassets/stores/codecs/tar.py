@@ -19,9 +19,8 @@ from imgassets.errors import StoreError
 from imgassets.formats import npy
 from imgassets.formats.ustar import BLOCK, END, headers, member_bytes, padding
 from imgassets.images.sniff import extension
+from imgassets.stores.codec import Codec
 from imgassets.stores.extents import Extent, Index, Spans, StoreFiles, Values, one_run
-
-NAME, READS = "tar/1", ()
 
 
 def write(
@@ -121,3 +120,14 @@ def _members(field: Field, column: Column) -> tuple[Iterable[str], bytes, Column
 
 def _npy_header(field: Field) -> bytes:
     return npy.header(field.dtype, field.shape, 64)
+
+
+CODEC = Codec(
+    name="tar",
+    version=1,
+    description="Images as tar shards that webdataset streams, with an index for random access.",
+    write=write,
+    weigh=weigh,
+    extents=extents,
+    kinds=frozenset({"webdataset"}),
+)
