@@ -23,6 +23,12 @@ RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 	.venv/tensorflow/bin/$(INSTALL) tensorflow-cpu==2.21.0 || { rm -rf $@; exit 1; }
 	touch .venv/tensorflow
 
+# zarr-python reads the stores of the codec in tests/packages
+.venv/zarr: | .venv
+	$(PYTHON) -m venv .venv/zarr
+	.venv/zarr/bin/$(INSTALL) zarr==3.1.5 || { rm -rf $@; exit 1; }
+	touch .venv/zarr
+
 # Trainers that tests run over our loader, in an environment of their own that sees the packages of .venv as well
 .venv/interop: | .venv
 	$(BIN)/python -m venv .venv/interop

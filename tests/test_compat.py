@@ -80,7 +80,7 @@ class Segments(Dataset):
 
 
 def test_the_public_names() -> None:
-    assert imgassets.__all__ == ["Store", "collate", "convert", "open_store"]
+    assert imgassets.__all__ == ["Store", "collate", "convert", "open_store", "project", "resources"]
     assert all(hasattr(imgassets, name) for name in imgassets.__all__)
     assert len(compat.__all__) == len(set(compat.__all__)) == 24
     assert compat.Hdf5Converter is HDF5Converter

@@ -1,0 +1,191 @@
+"""A codec of another package: found by its entry point, held to the contract, named in YAML, read by zarr-python."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgassets.errors import BadInput
+from imgassets.stores import open_store, registry
+from imgassets.stores.registry import BUNDLED, codec_names, codec_of
+from imgassets.testing.codec import CodecContract
+from imgassets.testing.making import arrays, content, folder, make
+
+PACKAGE = Path(__file__).parent / "imgassets-zarr"
+ZARR = Path(__file__).parents[2] / ".venv" / "zarr" / "bin" / "python"
+READ = """
+import json, sys, numpy, zarr
+group = zarr.open_group(sys.argv[1], mode="r")
+numpy.savez(sys.argv[2], **{name: array[:] for name, array in group.arrays()})
+for name, inner in group.groups():
+    numpy.savez(f"{sys.argv[2]}.{name}.npz", **{key: array[:] for key, array in inner.arrays()})
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """As `pip install` leaves it, for this process."""
+    target = tmp_path_factory.mktemp("site")
+    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
+    shutil.copy(PACKAGE / "imgassets_zarr.py", target)
+    about = target / f"imgassets_zarr-{project['version']}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    points = project["entry-points"][registry.GROUP].items()
+    lines = [f"[{registry.GROUP}]", *(f"{name} = {value}" for name, value in points)]
+    (about / "entry_points.txt").write_text("\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(target)
+        forget()
+        yield target
+    forget()
+
+
+def forget() -> None:
+    codec_names.cache_clear()
+    codec_of.cache_clear()
+
+
+class TestZarr(CodecContract):
+    format = "zarr"
+
+
+def test_it_is_a_codec_like_any_other() -> None:
+    assert codec_names() == (*BUNDLED, "zarr")
+    assert codec_of("zarr/1").format == "zarr/1"
+    with pytest.raises(BadInput, match="reads zarr/1, not zarr/2"):
+        codec_of("zarr/2")
+
+
+@pytest.mark.skipif(not ZARR.exists() and not os.environ.get("CI"), reason="no zarr-python: run `make .venv/zarr`")
+def test_zarr_python_reads_every_row(tmp_path: Path) -> None:
+    from imgassets.sources.folder import class_folder
+
+    source = arrays(20)
+    path = make(tmp_path, source, "zarr", images_per_file=15)
+    seen = [read(path / f"shard-00000{k}.zarr", tmp_path / f"{k}.npz") for k in (0, 1)]
+    for name, column in content(source).items():
+        np.testing.assert_array_equal(np.concatenate([one[name] for one in seen]), column)
+    files = class_folder(folder(tmp_path / "photos"))
+    path = make(tmp_path, files, "zarr", "files")
+    labels = read(path / "shard-000000.zarr", tmp_path / "files.npz")["label"]
+    assert labels.tolist() == content(files)["label"].tolist()
+    inner = np.load(tmp_path / "files.npz.image.npz")
+    rows = np.split(inner["data"], inner["offsets"][1:-1])
+    assert [row.tobytes() for row in rows] == [bytes(row) for row in content(files)["image"]]
+
+
+def read(group: Path, into: Path) -> dict[str, np.ndarray]:
+    subprocess.run([ZARR, "-c", READ, str(group), str(into)], check=True, capture_output=True)
+    with np.load(into) as arrays:
+        return dict(arrays)
+
+
+def test_a_dataset_in_yaml_asks_for_it(installed: Path, tmp_path: Path) -> None:
+    from imgassets.operations.scaffold import scaffold
+    from imgassets.projects import PACKAGE as OURS
+
+    project = tmp_path / "photos"
+    scaffold(project)
+    folder(project / "dagster_home" / "raw" / "folders" / "cats", 2)
+    declared = project / "photos" / "defs" / "cats" / "defs.yaml"
+    declared.parent.mkdir()
+    text = "type: imgassets.components.ImageFolder\nattributes: {name: cats, stores: [memmap, zarr]}\n"
+    declared.write_text(text)
+    path = os.pathsep.join([str(installed), str(OURS.parent)])
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("DAGSTER", "IMGASSETS"))} | {"PYTHONPATH": path}
+
+    def run(*command: str, code: int = 0) -> str:
+        main = "from imgassets.cli import main; main(prog_name='imgassets')"
+        done = subprocess.run(
+            [sys.executable, "-c", main, *command],
+            cwd=project,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    run("backfill", "*")
+    assert [one["current"] for one in json.loads(run("status", "--json"))] == [1, 1]
+    assert "0 findings" in run("verify", "*")
+    store = project / "dagster_home" / "store" / "cats" / "zarr_store" / "all"
+    chunk = store / "shard-000000.zarr" / "image" / "data" / "c" / "0"
+    data = bytearray(chunk.read_bytes())
+    data[10] ^= 1
+    chunk.write_bytes(data)
+    assert "image/data/c/0 is damaged" in run("verify", "*", code=1)
+    run("repair", "*")
+    assert len(open_store(store)) == len(open_store(store.parents[1] / "memmap_store" / "all")) == 11
+    declared.write_text(text.replace("zarr]", "zar]"))
+    assert "'memmap', 'hdf5', 'parquet', 'ipc', 'tar' or 'zarr'" in run("status", code=1)
+
+
+class Point:
+    """An entry point of a package that is not there."""
+
+    group = registry.GROUP
+
+    def __init__(self, name: str, value: object, package: str) -> None:
+        self.name, self.value = name, f"{package}:CODEC"
+        self.loaded = value
+        self.dist = type("Dist", (), {"name": package, "version": "1.0"})()
+
+    def load(self) -> object:
+        if isinstance(self.loaded, Exception):
+            raise self.loaded
+        return self.loaded
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Point]]:
+    points: list[Point] = []
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+    forget()
+    yield points
+    forget()
+
+
+def test_a_bundled_name_cannot_be_taken(register: list[Point]) -> None:
+    register.append(Point("memmap", codec_of("zarr") if "zarr" in codec_names() else None, "mine"))
+    forget()
+    assert codec_names() == BUNDLED
+    assert codec_of("memmap").write.__module__ == "imgassets.stores.codecs.memmap"
+
+
+def test_two_packages_of_one_name_are_both_named(register: list[Point]) -> None:
+    register += [Point("lance", None, "one-lance"), Point("lance", None, "other-lance")]
+    with pytest.raises(BadInput, match=r"one-lance 1.0 and other-lance 1.0 both have a codec 'lance'"):
+        codec_of("lance")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (ImportError("No module named 'lance'"), "of my-lance 1.0 cannot be loaded: ImportError"),
+        (None, "my-lance:CODEC of my-lance 1.0 is no Codec of the name 'lance'"),
+    ],
+)
+def test_a_broken_one_is_told_when_it_is_asked_for(register: list[Point], value: object, said: str) -> None:
+    register.append(Point("lance", value, "my-lance"))
+    assert codec_names() == (*BUNDLED, "lance")
+    assert codec_of("memmap").name == "memmap"
+    with pytest.raises(BadInput, match=said):
+        codec_of("lance")
+
+
+def test_no_file_of_the_library_knows_it() -> None:
+    library = Path(registry.__file__).parents[1]
+    known = [path for path in library.rglob("*.py") if "zarr" in path.read_text().lower()]
+    assert {path.relative_to(library).as_posix() for path in known} <= {"stores/registry.py", "testing/codec.py"}
