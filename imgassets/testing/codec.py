@@ -47,6 +47,11 @@ def contents(path: Path) -> dict[str, bytes]:
     return {p.relative_to(path).as_posix(): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
+def opened(path: str | Path, **transforms: Any) -> Any:
+    """An open store; what is called of it, every store of images has."""
+    return open_store(path, **transforms)
+
+
 class Fetch:
     """A dataset over open stores that yields store, row, image and label, so that a wrong one is seen."""
 
@@ -68,7 +73,8 @@ def fetch_by_workers(stores: list[Any], how: str, fetches: int = 400) -> None:
     order = [(n, int(random.integers(len(store)))) for _ in range(fetches) for n, store in enumerate(stores)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about more workers than processors
-        loader = DataLoader(Fetch(stores, order), batch_size=None, num_workers=4, multiprocessing_context=how)
+        dataset: Any = Fetch(stores, order)
+        loader: Any = DataLoader(dataset, batch_size=None, num_workers=4, multiprocessing_context=how)
         seen = []
         for number, row, image, label in loader:
             assert torch.equal(image, wanted[number][row][0])
@@ -107,7 +113,7 @@ class Count(Source):
 def opened_or_named(path: Path, name: str) -> Any:
     """The store; where damage to `name` is seen on opening, the error names what does not fit any more."""
     try:
-        return open_store(path)
+        return opened(path)
     except StoreError as error:
         raise StoreError(f"{name}: {error}") from error
 
@@ -139,7 +145,7 @@ class CodecContract:
     @pytest.mark.parametrize("kind", KINDS)
     def test_every_row_is_the_source_s(self, made: Mapping[str, tuple[Source, Path]], kind: str) -> None:
         source, path = made[kind]
-        wanted, store = content(source), open_store(path)
+        wanted, store = content(source), opened(path)
         assert len(store) == len(source)
         assert store.fields == source.fields
         assert store.class_to_idx == dict(source.class_to_idx)
@@ -153,7 +159,7 @@ class CodecContract:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_items_batches_and_loader_agree(self, made: Mapping[str, tuple[Source, Path]], kind: str) -> None:
-        store = open_store(made[kind][1])
+        store = opened(made[kind][1])
         items = [store[k] for k in range(len(store))]
         for image, label in items:
             assert image.ndim == 3
@@ -173,7 +179,7 @@ class CodecContract:
     @given(rows=st.lists(st.integers(-47, 46), max_size=70))
     def test_any_rows_in_any_order(self, made: Mapping[str, tuple[Source, Path]], rows: list[int]) -> None:
         source, path = made["arrays"]
-        images, labels = open_store(path).batch(rows)
+        images, labels = opened(path).batch(rows)
         wanted = content(source)
         np.testing.assert_array_equal(images.numpy(), wanted["image"][rows])
         np.testing.assert_array_equal(labels.numpy(), wanted["label"][rows])
@@ -181,12 +187,12 @@ class CodecContract:
     def test_batch_into_given_memory(self, made: Mapping[str, tuple[Source, Path]]) -> None:
         source, path = made["arrays"]
         out = torch.empty((9, 3, 6, 5), dtype=torch.uint8)
-        images, _ = open_store(path).batch([3, 46, 0], out=out)
+        images, _ = opened(path).batch([3, 46, 0], out=out)
         assert images.data_ptr() == out.data_ptr()
         np.testing.assert_array_equal(out[:3].numpy(), content(source)["image"][[3, 46, 0]])
 
     def test_index_out_of_range(self, made: Mapping[str, tuple[Source, Path]]) -> None:
-        store = open_store(made["arrays"][1])
+        store = opened(made["arrays"][1])
         for index in (47, -48, 2**40):
             with pytest.raises(IndexError):
                 store[index]
@@ -195,7 +201,7 @@ class CodecContract:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_list_or_a_slice_is_a_batch(self, made: Mapping[str, tuple[Source, Path]], kind: str) -> None:
-        store = open_store(made[kind][1])
+        store = opened(made[kind][1])
         rows = [len(store) - 1, 0, -1]
         wanted = store.batch(rows)
         for found in (store[rows], store[tuple(rows)], store[np.array(rows)], store[torch.tensor(rows)]):
@@ -205,7 +211,7 @@ class CodecContract:
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_a_batch_sampler_s_list_is_a_batch(self, made: Mapping[str, tuple[Source, Path]], workers: int) -> None:
-        store = open_store(made["arrays"][1])
+        store = opened(made["arrays"][1])
         sampler = BatchSampler(SequentialSampler(store), 10, drop_last=False)
         loader = DataLoader(store, sampler=sampler, batch_size=None, num_workers=workers)
         for found, rows in zip(loader, sampler, strict=True):
@@ -213,12 +219,12 @@ class CodecContract:
 
     @pytest.mark.parametrize("index", [1.5, "1", None, True, [[0, 1]], [True, False], np.array([1.5, 2])])
     def test_what_is_no_index_is_refused(self, made: Mapping[str, tuple[Source, Path]], index: Any) -> None:
-        store = open_store(made["arrays"][1])
+        store = opened(made["arrays"][1])
         with pytest.raises(TypeError, match="whole numbers"):
             store[index]
 
     def test_a_mask_is_not_taken_for_rows(self, made: Mapping[str, tuple[Source, Path]]) -> None:
-        store = open_store(made["arrays"][1])
+        store = opened(made["arrays"][1])
         for mask in ([False] * 46 + [True], np.ones(47, bool), np.array([1.5]), slice(3)):
             with pytest.raises(TypeError, match="whole numbers"):
                 store.batch(mask)
@@ -227,7 +233,7 @@ class CodecContract:
             assert torch.equal(store.batch(few)[1], torch.tensor([store[3][1], store[46][1]]))
 
     def test_default_collate(self, made: Mapping[str, tuple[Source, Path]]) -> None:
-        store = open_store(made["arrays"][1])
+        store = opened(made["arrays"][1])
         batches = list(DataLoader(store, batch_size=10))
         assert [len(labels) for _, labels in batches] == [10, 10, 10, 10, 7]
         assert torch.equal(torch.cat([images for images, _ in batches]), store.batch(range(47))[0])
@@ -235,10 +241,10 @@ class CodecContract:
 
     @pytest.mark.parametrize("kind", ["arrays", "files", "dense resized"])
     def test_four_forked_workers_fetch_nothing_wrong(self, made: Mapping[str, tuple[Source, Path]], kind: str) -> None:
-        fetch_by_workers([open_store(made[kind][1])], "fork")
+        fetch_by_workers([opened(made[kind][1])], "fork")
 
     def test_workers_hand_over_whole_batches(self, made: Mapping[str, tuple[Source, Path]]) -> None:
-        store = open_store(made["arrays"][1])
+        store = opened(made["arrays"][1])
         for function in (collate, None):
             loader = DataLoader(store, batch_size=6, num_workers=2, multiprocessing_context="fork", collate_fn=function)
             found = list(loader)
@@ -246,9 +252,9 @@ class CodecContract:
             assert torch.equal(torch.cat([labels for _, labels in found]), torch.tensor(store.labels))
 
     def test_threads(self, made: Mapping[str, tuple[Source, Path]]) -> None:
-        store = open_store(made["files"][1])
+        store = opened(made["files"][1])
         wanted = [store[k][0] for k in range(len(store))]
-        fresh, wrong = open_store(made["files"][1]), []
+        fresh, wrong = opened(made["files"][1]), []
 
         def read(seed: int) -> None:
             for k in np.random.default_rng(seed).integers(0, len(fresh), 100).tolist():
@@ -263,22 +269,20 @@ class CodecContract:
         assert not wrong
 
     def test_transforms(self, made: Mapping[str, tuple[Source, Path]]) -> None:
-        store = open_store(
-            made["resized"][1], transform=lambda im: (im.mode, im.size), target_transform=lambda y: y + 1
-        )
-        plain = open_store(made["resized"][1])
+        store = opened(made["resized"][1], transform=lambda im: (im.mode, im.size), target_transform=lambda y: y + 1)
+        plain = opened(made["resized"][1])
         assert store[0] == (("RGB", (7, 11)), plain[0][1] + 1)  # Pillow's size is (width, height)
-        assert open_store(made["arrays"][1], transform=np.asarray)[5][0].shape == (6, 5, 3)
-        pixels = open_store(made["arrays"][1], transform=np.asarray)[5][0]
-        np.testing.assert_array_equal(pixels.transpose(2, 0, 1), open_store(made["arrays"][1])[5][0])
+        assert opened(made["arrays"][1], transform=np.asarray)[5][0].shape == (6, 5, 3)
+        pixels = opened(made["arrays"][1], transform=np.asarray)[5][0]
+        np.testing.assert_array_equal(pixels.transpose(2, 0, 1), opened(made["arrays"][1])[5][0])
         for kind, mode in (("float", "F"), ("uint16", "I;16")):
-            image = open_store(made[kind][1], transform=lambda im: im)[2][0]
+            image = opened(made[kind][1], transform=lambda im: im)[2][0]
             assert image.mode == mode
-            np.testing.assert_array_equal(np.asarray(image), open_store(made[kind][1])[2][0][0].numpy())
+            np.testing.assert_array_equal(np.asarray(image), opened(made[kind][1])[2][0][0].numpy())
 
     def test_copies_reopen_and_notice_another_store(self, tmp_path: Path) -> None:
         path = make(tmp_path, arrays(10), self.format)
-        store = open_store(path)
+        store = opened(path)
         assert torch.equal(copy.deepcopy(store)[3][0], store[3][0])
         state = store.__getstate__()
         assert len(json.dumps(state)) < 500
@@ -290,7 +294,7 @@ class CodecContract:
     def test_nothing_depends_on_where_it_lies(self, made: Mapping[str, tuple[Source, Path]], tmp_path: Path) -> None:
         moved = tmp_path / "elsewhere" / "ÿ %20"
         shutil.copytree(made["files"][1], moved)
-        store, old = open_store(moved), open_store(made["files"][1])
+        store, old = opened(moved), opened(made["files"][1])
         assert all(torch.equal(store[k][0], old[k][0]) for k in range(len(old)))
         for data in contents(moved).values():
             assert str(made["files"][1].parents[2]).encode() not in data
@@ -304,7 +308,7 @@ class CodecContract:
         for protocol, kind in product(self.protocols, ("arrays", "files", "dense files")):
             path = made[kind][1]
             with serve(path, protocol) as url:
-                local, remote = open_store(path), open_store(url)
+                local, remote = opened(path), opened(url)
                 rows = [len(local) - 1, 3, 3, 0]
                 for a, b in zip(local.loader(5), remote.loader(5), strict=True):
                     assert all(torch.equal(x, y) for x, y in zip(a[0], b[0], strict=True))
@@ -316,7 +320,7 @@ class CodecContract:
 
     def test_every_flipped_byte_is_found(self, tmp_path: Path) -> None:
         path = make(tmp_path, class_folder(folder(tmp_path / "folder", 2)), self.format, images_per_file=7)
-        open_store(path).verify()
+        opened(path).verify()
         rng = np.random.default_rng(0)
         for name in [name for name in contents(path) if not name.endswith(".json")]:
             data = bytearray((path / name).read_bytes())
@@ -327,7 +331,7 @@ class CodecContract:
                 with pytest.raises(StoreError, match=name):
                     opened_or_named(path, name).verify()
             (path / name).write_bytes(data)
-        open_store(path).verify()
+        opened(path).verify()
 
     def test_cut_short_is_refused_at_once(self, tmp_path: Path) -> None:
         path = make(tmp_path, arrays(20), self.format, images_per_file=9)
@@ -335,19 +339,19 @@ class CodecContract:
             data = (path / name).read_bytes()
             (path / name).write_bytes(data[:-1])
             with pytest.raises(StoreError):
-                open_store(path)
+                opened(path)
             (path / name).write_bytes(data)
 
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(MissingUpstream, match="nothing_here"):
-            open_store(tmp_path / "nothing_here")
+            opened(tmp_path / "nothing_here")
 
     def test_hostile_names_are_refused(self, tmp_path: Path) -> None:
         path = make(tmp_path, arrays(5), self.format)
         text = (path / "store.json").read_text()
         write(path / "store.json", text.replace('"shard-000000', '"../shard-000000').encode())
         with pytest.raises(StoreError, match="describes no image store"):
-            open_store(path)
+            opened(path)
 
     def test_threads_do_not_change_a_byte(self, tmp_path: Path) -> None:
         root = folder(tmp_path / "folder")
@@ -374,12 +378,12 @@ class CodecContract:
         assert contents(path) == contents(other)
 
     def test_shards_hold_what_was_asked_for(self, tmp_path: Path) -> None:
-        store = open_store(make(tmp_path, arrays(40), self.format, images_per_file=12))
+        store = opened(make(tmp_path, arrays(40), self.format, images_per_file=12))
         assert [shard.rows for shard in store.info.shards] == [12, 12, 12, 4]
 
     def test_unusable_images_are_left_out_and_listed(self, tmp_path: Path) -> None:
         root = folder(tmp_path / "folder")
-        clean = open_store(make(tmp_path / "clean", class_folder(root), self.format, images_per_file=6))
+        clean = opened(make(tmp_path / "clean", class_folder(root), self.format, images_per_file=6))
         names = [clean.name(k) for k in range(len(clean))]
         write(root / "class1" / "img0b.jpg", b"")
         jpeg = (root / "class1" / "img1.jpg").read_bytes()
@@ -389,7 +393,7 @@ class CodecContract:
             write(root / "class3" / f"img{number}.jpg", b"one class is broken all through")
         source = class_folder(root)
         path = make(tmp_path / "skip", source, self.format, images_per_file=6, on_error="skip")
-        store = open_store(path)
+        store = opened(path)
         assert [store.name(k) for k in range(len(store))] == names
         assert [s["name"] for s in store.skipped] == [
             "class1/img0b.jpg",

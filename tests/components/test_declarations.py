@@ -98,4 +98,4 @@ def test_numbers_given_as_text_are_numbers() -> None:
 
 def test_a_split_that_no_folder_can_be_called() -> None:
     with pytest.raises(BadInput, match=re.escape("'a/b' cannot name a partition")):
-        dataset_asset("some", "arrays", partitions_def=dg.StaticPartitionsDefinition(["good", "a/b"]))
+        dataset_asset("some", "arrays", code_version="1", partitions_def=dg.StaticPartitionsDefinition(["good", "a/b"]))

@@ -10,10 +10,10 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from imgassets.resources import Storage
 
 from imgassets.components.folder.images import ImageFolder
 from imgassets.components.network.folders import FolderReader
+from imgassets.environment import Storage
 from imgassets.errors import BadInput
 from imgassets.formats import imagenet_records
 from imgassets.formats.tfrecord import TFRecordFile

@@ -12,6 +12,7 @@ import imgassets
 from imgassets.commit import manifest
 from imgassets.stores import storefile
 from imgassets.stores.codecs import guide
+from imgassets.stores.registry import BUNDLED, codec_of
 
 ROOT = Path(next(iter(imgassets.__path__)))
 FOLDER = ROOT / "docs" / "formats"
@@ -25,13 +26,13 @@ VERSIONED = re.compile(r"[a-z][a-z_-]*\d?/\d+")
 
 
 def named() -> set[str]:
-    """Texts of the package's code that are a format's name and version, wherever they stand."""
+    """Names and versions of formats: texts of the package's code, wherever they stand, and codecs."""
     return {
         node.value
         for path in ROOT.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and VERSIONED.fullmatch(node.value)
-    }
+    } | {version for name in BUNDLED for version in codec_of(name).formats}
 
 
 def test_every_format_has_its_page() -> None:

@@ -27,7 +27,6 @@ from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import TFRecordFile, write
 from imgassets.io.artifacts import Artifacts
 from imgassets.io.index import IndexIOManager
-from imgassets.io.stores import Hdf5IOManager, IpcIOManager, MemmapIOManager, ParquetIOManager, TarIOManager
 from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.operations.view import view
 from imgassets.planning.graph import Asset, Graph
@@ -38,19 +37,13 @@ from imgassets.sources.ilsvrc_index import Ilsvrc
 from imgassets.sources.nested_tar import Tape
 from imgassets.sources.sharding import chunk, shuffled
 from imgassets.stores import open_store
+from imgassets.stores.registry import BUNDLED
 from tests.components.building import built
 from tests.pictures import jpeg
 from tests.tars import tar
 from tests.tensorflow_python import MISSING, tensorflow_python
 
 SHARDS = {"train": 8, "validation": 4}
-STORES = {
-    "memmap": MemmapIOManager,
-    "hdf5": Hdf5IOManager,
-    "parquet": ParquetIOManager,
-    "ipc": IpcIOManager,
-    "tar": TarIOManager,
-}
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +258,7 @@ def test_stores_hold_the_images_of_the_index(
     release.index()
     records = open_store(finished.folder, split="validation")
     names = [records.name(i) for i in range(len(records))]
-    for name in STORES:
+    for name in BUNDLED:
         result = release.run(f"{name}_store", "validation")
         assert result.success
         store = open_store(Path(release.storage.store) / "ilsvrc2012" / f"{name}_store" / "validation")
@@ -330,7 +323,7 @@ def test_asking_for_the_recipe_of_an_index_scans_nothing(
 def test_a_shard_without_its_index_says_what_to_do(raw: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:
     text = failure(Release(raw, tmp_path, instance).run("tfrecords", "train-00000-of-00008"))
     assert "ilsvrc2012/tar_index has no partition train yet" in text
-    assert "dagster asset materialize" in text
+    assert "`imgassets backfill ilsvrc2012/tar_index --partitions train`" in text
 
 
 def test_another_seed_is_another_order_and_noticed_when_mixed(

@@ -187,7 +187,7 @@ def test_arrays_before_their_index_say_what_to_make_first(tiny: Graph) -> None:
     words = "tiny/npz_index has no partition"
     result = tiny.run("arrays")
     assert_only(result, {key: f"{words} {key} yet" for key in KEYS[:3]}, tiny, "arrays")
-    assert f"--select tiny/npz_index --partition {BAD}" in result.reasons[BAD]
+    assert f"`imgassets backfill tiny/npz_index --partitions {BAD}`" in result.reasons[BAD]
 
 
 def test_a_file_changed_after_its_index_is_refused(tiny: Graph) -> None:
