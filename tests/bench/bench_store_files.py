@@ -1,6 +1,6 @@
 """Stores of image files, and conversion of a folder, beside other ways, in one run.
 
-    PYTHONPATH=. python tests/bench/bench_store_files.py [--files 2000] [--rounds 3] [--only fetch,convert,keep]
+    PYTHONPATH=. python tests/bench/bench_store_files.py [--files 4500] [--rounds 3] [--only fetch,convert,keep]
 
 JPEGs of about 430x470 pixels, everything in the page cache. Peers as in `bench_stores`.
 """
@@ -22,9 +22,11 @@ import torch  # noqa: TID253  (only benchmarks load this)
 from isal.isal_zlib import crc32
 from PIL import Image
 
+from imgassets.classes import imagenet_classes
 from imgassets.images.pixels import decode
 from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder
+from imgassets.sources.ilsvrc_index import Ilsvrc
 from imgassets.sources.resized import Resized
 from imgassets.stores import open_store
 from imgassets.stores.registry import BUNDLED
@@ -186,8 +188,10 @@ def _ffcv(path: Path, paths: list[Path], size: int) -> Callable[[], None] | None
 
 
 def keep(folder: Path, count: int, rounds: int) -> None:
-    """The files kept as they are, beside a copy of the folder."""
+    """The files judged and kept as they are, beside a copy of the folder, and the judging alone: an index of their tar."""
     source = photos(folder / "photos", count)
+    release = folder / "release"
+    _pack(release, [item.path for item in source.items])
     table = Table("Files kept as they are", "files", "copy of the folder, with fsync")
 
     def copy(durable: bool) -> None:
@@ -200,20 +204,37 @@ def keep(folder: Path, count: int, rounds: int) -> None:
         "copy of the folder, without": lambda: copy(False),
     }
     for name in ("tar", "ipc", "memmap"):
-        runs[name] = lambda n=name: make(folder / "made", source, n)
+        runs[name] = lambda n=name: make(folder / "made", source, n, threads=2)
+    runs["index of a tar of them"] = lambda: Ilsvrc(release, ("train",)).index("train", workers=2)
     for k in range(rounds + 1):
         for name, run in runs.items():
             os.sync()
             wall, spent, _ = timed(run)
-            shutil.rmtree(folder / "made")
+            shutil.rmtree(folder / "made", ignore_errors=True)
             if k:
                 table.rows.setdefault(name, []).append((wall, spent))
     table.show(count)
 
 
+def _pack(release: Path, paths: list[Path]) -> None:
+    """An archive in the layout of ILSVRC2012's training images."""
+    release.mkdir()
+    synset = imagenet_classes().synsets[0]
+    with tarfile.open(release / "ILSVRC2012_img_train.tar", "w") as out:
+        inner = io.BytesIO()
+        with tarfile.open(fileobj=inner, mode="w") as images:
+            for k, path in enumerate(paths):
+                info = tarfile.TarInfo(f"{synset}_{k}.JPEG")
+                info.size = path.stat().st_size
+                images.addfile(info, io.BytesIO(path.read_bytes()))
+        info = tarfile.TarInfo(f"{synset}.tar")
+        info.size = len(inner.getvalue())
+        out.addfile(info, io.BytesIO(inner.getvalue()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--files", type=int, default=4500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="fetch,convert,keep")
     arguments = parser.parse_args()
