@@ -188,7 +188,7 @@ def _ffcv(path: Path, paths: list[Path], size: int) -> Callable[[], None] | None
 
 
 def keep(folder: Path, count: int, rounds: int) -> None:
-    """The files judged and kept as they are, beside a copy of the folder and an index of their tar: the judging alone."""
+    """The files judged and kept, beside a copy of the folder, and an index of their tar, which is the judging alone."""
     source = photos(folder / "photos", count)
     release = folder / "release"
     _pack(release, [item.path for item in source.items])
