@@ -24,11 +24,11 @@ from imgassets.sources.folder import class_folder
 from imgassets.stores.convert import convert
 from imgassets.stores.registry import BUNDLED
 from imgassets.stores.writing import StorePlan, write_store
+from imgassets.testing import making
 from tests.formats.systemds_rows import ArrayRows
 from tests.io.test_activations import ROWS, SHAPE, outputs
 from tests.io.test_ct_rate import Content
 from tests.io.test_tfrecords import TestTFRecords
-from tests.stores import making
 
 FILES = {"ct_shard": "shard-000000.tar", "ct_manifest": "manifest.json", "tfrecords": "train-00000-of-00001"}
 """Kinds that are one file, not a folder, and its name."""
