@@ -22,13 +22,25 @@ from imgassets.io.stores import Stored
 from imgassets.places import Place
 from imgassets.sources.base import Source
 from imgassets.stores import Store
-from imgassets.stores.registry import BUNDLED, codec_names, codec_of
+from imgassets.stores.registry import DEFAULT, codec_names, codec_of
 from imgassets.stores.writing import StorePlan, estimate
 
 if TYPE_CHECKING:
-    StoreFormat = str
-else:  # what `dg check yaml` and editors know of
-    StoreFormat = Literal[codec_names()]
+    StoreFormats = list[str]
+else:
+    StoreFormats = Annotated[
+        list[Literal[codec_names()]],
+        dg.Resolver.default(
+            description="Formats of the image stores to make; default: " + ", ".join(DEFAULT) + ".",
+            examples=[list(DEFAULT)],
+            # or `dg check yaml` tells that one is wrong, but none that is right
+            json_schema_extra={
+                "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}],
+                "if": {"type": "array"},
+                "then": {"items": {"enum": list(codec_names())}},
+            },
+        ),
+    ]
 COMPARED_ROWS = 256
 WORKING_SET = 200 * 2**20
 """Bytes of memory: some blocks, whatever the store's size."""
@@ -60,7 +72,7 @@ class StoreSettings(dg.Resolvable):
 
     def __post_init__(self) -> None:
         check_types(self)
-        self.plan(BUNDLED[0], 1)
+        self.plan(DEFAULT[0], 1)
 
     def plan(self, format_: str, threads: int) -> StorePlan:
         """The plan of one store."""

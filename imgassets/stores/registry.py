@@ -6,20 +6,38 @@ import re
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
 
 from imgassets.errors import BadInput
+from imgassets.stores import codecs
 from imgassets.stores.codec import Codec
 
 GROUP = "imgassets.codecs"
-"""Entry points of a package with codecs: `zarr = "imgassets_zarr:CODEC"`."""
-BUNDLED = ("memmap", "hdf5", "parquet", "ipc", "tar")
-"""Each a module of `codecs` with a `CODEC`."""
+"""Entry points of a package with codecs: `lance = "my_package:CODEC"`."""
+DEFAULT = ("memmap", "hdf5", "parquet", "ipc", "tar")
+"""What a dataset makes that names no formats. They never change: more would be added to everybody's graph."""
+TAKEN = frozenset(
+    {"activations", "arrays", "ct_index", "ct_manifest", "ct_shard", "embedding", "index", "reconstructions"}
+    | {"systemds", "tfrecords"}
+)
+"""Names of other formats, whose IO managers (`index_io`, …) a codec's would replace."""
+
+
+def _bundled() -> dict[str, Codec]:
+    """The `CODEC` of every module of `codecs` that has one."""
+    modules = [import_module(f"{codecs.__name__}.{module.name}") for module in iter_modules(codecs.__path__)]
+    found = {module.CODEC.name: module.CODEC for module in modules if hasattr(module, "CODEC")}
+    return {name: found[name] for name in (*DEFAULT, *sorted(found.keys() - set(DEFAULT)))}
+
+
+BUNDLED = _bundled()
+"""The codecs of this package."""
 
 
 @cache
 def codec_names() -> tuple[str, ...]:
-    """Names of all codecs, none of another package loaded yet; a bundled one's name cannot be taken."""
-    return *BUNDLED, *sorted({one.name for one in _registered()} - set(BUNDLED))
+    """Names of all codecs, none of another package loaded yet; those that it could not have are left out."""
+    return *BUNDLED, *sorted({one.name for one in entry_points(group=GROUP) if _is_free(one.name)})
 
 
 @cache
@@ -30,31 +48,35 @@ def codec_of(name: str) -> Codec:
         BadInput: there is none of this name or version, two packages have one, or it cannot be loaded.
     """
     base, _, version = name.partition("/")
-    if base not in codec_names():
-        raise BadInput(f"There is no store format {name!r}: choose one of {', '.join(codec_names())}.")
-    codec = import_module(f"imgassets.stores.codecs.{base}").CODEC if base in BUNDLED else _load(base)
-    assert isinstance(codec, Codec)
+    codec = BUNDLED.get(base) or _load(base, name)
     if version and name not in codec.formats:
         raise BadInput(f"This library reads {', '.join(codec.formats)}, not {name}: rebuild the store.")
     return codec
 
 
-def _load(name: str) -> Codec:
-    found = [one for one in _registered() if one.name == name]
+def _load(name: str, asked: str) -> Codec:
+    found = {_source(one): one for one in entry_points(group=GROUP) if one.name == name}
+    if not found:
+        known = ", ".join(codec_names())
+        raise BadInput(
+            f"There is no store format {asked!r}: choose one of {known}, or install the package that has it."
+        )
     if len(found) > 1:
-        raise BadInput(f"{' and '.join(map(_source, found))} both have a codec {name!r}: uninstall one of them.")
+        raise BadInput(f"{' and '.join(sorted(found))} both have a codec {name!r}: uninstall one of them.")
+    ((source, point),) = found.items()
+    if not _is_free(name):
+        raise BadInput(f"The codec {name!r} of {source} needs another name: a lower-case word no other format has.")
     try:
-        codec = found[0].load()
-    except Exception as error:
-        raise BadInput(f"The codec {name!r} of {_source(found[0])} cannot be loaded: {error!r}.") from error
-    if not isinstance(codec, Codec) or codec.name != name or not re.fullmatch("[a-z][a-z0-9_]*", name):
-        raise BadInput(f"{found[0].value} of {_source(found[0])} is no Codec of the name {name!r}, a lower-case word.")
+        codec = point.load()
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"The codec {name!r} of {source} cannot be loaded: {error!r}.") from error
+    if not isinstance(codec, Codec) or codec.name != name:
+        raise BadInput(f"{point.value} of {source} is no Codec of the name {name!r}.")
     return codec
 
 
-def _registered() -> list[EntryPoint]:
-    unique = {(_source(one), one.name, one.value): one for one in entry_points(group=GROUP)}
-    return [unique[key] for key in sorted(unique)]
+def _is_free(name: str) -> bool:
+    return re.fullmatch("[a-z][a-z0-9_]*", name) is not None and name not in TAKEN and name not in BUNDLED
 
 
 def _source(point: EntryPoint) -> str:

@@ -28,6 +28,7 @@ from imgassets.sources.base import Source
 from imgassets.sources.folder import class_folder
 from imgassets.stores import open_store
 from imgassets.stores.items import collate
+from imgassets.stores.writing import StorePlan, estimate
 from imgassets.testing.making import arrays, commit, content, folder, make, sources, write
 
 Serve = Callable[[Path, str], AbstractContextManager[str]]
@@ -122,8 +123,8 @@ class CodecContract:
     """Round trips, every way to read, damage, resume, determinism.
 
     Example:
-        >>> class TestZarr(CodecContract):
-        ...     format = "zarr"
+        >>> class TestLance(CodecContract):
+        ...     format = "lance"
     """
 
     format: str
@@ -380,6 +381,12 @@ class CodecContract:
     def test_shards_hold_what_was_asked_for(self, tmp_path: Path) -> None:
         store = opened(make(tmp_path, arrays(40), self.format, images_per_file=12))
         assert [shard.rows for shard in store.info.shards] == [12, 12, 12, 4]
+
+    @pytest.mark.parametrize(("kind", "off"), [("arrays", 0.05), ("files", 0.2)])
+    def test_its_weight_is_known_before_it_is_written(self, tmp_path: Path, kind: str, off: float) -> None:
+        source = arrays(300, (3, 32, 32)) if kind == "arrays" else class_folder(folder(tmp_path / "folder"))
+        written = commit(tmp_path, source, self.format).manifest.total_bytes
+        assert estimate(source, StorePlan(self.format)) == pytest.approx(written, rel=off)
 
     def test_unusable_images_are_left_out_and_listed(self, tmp_path: Path) -> None:
         root = folder(tmp_path / "folder")

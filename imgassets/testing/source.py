@@ -51,7 +51,7 @@ class SourceContract:
         assert same(made.fields, made.read(range(len(made))), other.read(range(len(made))))
         assert [made.name(k) for k in range(len(made))] == [other.name(k) for k in range(len(made))]
 
-    @settings(suppress_health_check=SUBCLASSED, max_examples=20)
+    @settings(suppress_health_check=SUBCLASSED, max_examples=20, deadline=None)
     @given(data=st.data())
     def test_any_rows_in_any_pieces(self, made: Source, data: st.DataObject) -> None:
         rows = sorted(data.draw(st.sets(st.integers(0, len(made) - 1), min_size=1, max_size=20)))

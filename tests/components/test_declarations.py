@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from imgassets.components import CtVolumes, IlsvrcTars, ImageFolder, NpzImages
 from imgassets.components.assets import dataset_asset
 from imgassets.components.declarations import refuse_mistakes
 from imgassets.components.store_assets import StoreSettings
 from imgassets.errors import BadInput
+from imgassets.stores.registry import codec_names
 
 SOUND = "type: imgassets.components.ImageFolder\nattributes:\n  name: a\n  settings: {on_error: skip}\n"
 
@@ -99,3 +102,22 @@ def test_numbers_given_as_text_are_numbers() -> None:
 def test_a_split_that_no_folder_can_be_called() -> None:
     with pytest.raises(BadInput, match=re.escape("'a/b' cannot name a partition")):
         dataset_asset("some", "arrays", code_version="1", partitions_def=dg.StaticPartitionsDefinition(["good", "a/b"]))
+
+
+@pytest.mark.parametrize("component", [IlsvrcTars, ImageFolder, NpzImages])
+def test_the_schema_tells_a_wrong_format_and_those_there_are(component: Any) -> None:
+    """It is all that `dg check yaml` looks at."""
+    schema = Draft202012Validator(component.get_model_cls().model_json_schema()["properties"]["stores"])
+    (error,) = schema.iter_errors(["memmap", "memap"])
+    assert error.message == f"'memap' is not one of {list(codec_names())}"
+    assert list(error.absolute_path) == [1]
+    for sound in (list(codec_names()), [], "{{ env.STORES }}"):
+        assert schema.is_valid(sound)
+    assert not schema.is_valid(3)
+
+
+@pytest.mark.parametrize("component", [IlsvrcTars, ImageFolder, NpzImages])
+def test_formats_that_nobody_names_are_always_the_same_five(component: Any) -> None:
+    """Whatever this package, or another one, brings: else it would change everybody's graph."""
+    (stores,) = (field for field in fields(component) if field.name == "stores")
+    assert stores.default_factory() == ["memmap", "hdf5", "parquet", "ipc", "tar"]  # type: ignore[misc,operator]

@@ -16,7 +16,7 @@ import pytest
 from imgassets.operations.passport import Passport, passport
 from imgassets.operations.selection import graph
 from imgassets.places import Place
-from imgassets.stores.registry import BUNDLED
+from imgassets.stores.registry import DEFAULT
 from tests.operations.conftest import Home
 
 
@@ -64,9 +64,9 @@ def test_npz_samples_are_the_same_in_every_artifact(sampled: Home, instance: dg.
         assert known.source is not None
         assert known.source.sha256 == sha256(pixels[number])
         found = folders(sampled, known)
-        wanted = {f"imagenet64/{name}_store" for name in BUNDLED} | {"imagenet64/arrays", "imagenet64/npz_index"}
+        wanted = {f"imagenet64/{name}_store" for name in DEFAULT} | {"imagenet64/arrays", "imagenet64/npz_index"}
         assert wanted | {"dmd2/activations", "dmd2/reconstructions"} <= set(found)
-        for name in ("arrays", *(f"{store}_store" for store in BUNDLED)):
+        for name in ("arrays", *(f"{store}_store" for store in DEFAULT)):
             place, folder = found[f"imagenet64/{name}"]
             assert there(place, folder) == pixels[number], name
             assert place.sha256 == known.source.sha256
@@ -98,7 +98,7 @@ def test_every_image_of_the_archives_is_found_in_stores_and_shards(sampled: Home
         assert known.source is not None
         assert there(known.source, sampled.path / "raw") == images[name]
         found = folders(sampled, known)
-        for store in BUNDLED:
+        for store in DEFAULT:
             place, folder = found[f"ilsvrc2012/{store}_store"]
             assert there(place, folder) == images[name]
         place, folder = found["ilsvrc2012/tfrecords"]
@@ -123,7 +123,7 @@ def test_files_of_a_folder(sampled: Home, instance: dg.DagsterInstance) -> None:
     assert known.source is not None
     assert known.source.file == f"folders/mini/{known.row.about['name']}"
     assert sha256((sampled.path / "raw" / known.source.file).read_bytes()) == known.row.place.sha256
-    assert len(known.twins) == len(BUNDLED) - 1
+    assert len(known.twins) == len(DEFAULT) - 1
 
 
 def test_what_was_generated_has_no_source(sampled: Home, instance: dg.DagsterInstance) -> None:

@@ -11,7 +11,7 @@ from imgassets.classes import imagenet_classes
 from imgassets.components.assets import dataset_definitions
 from imgassets.components.automation import Automation
 from imgassets.components.declarations import NamedScaffolder, check_root, check_types
-from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
+from imgassets.components.store_assets import Feed, StoreFormats, StoreSettings, store_assets
 from imgassets.environment import Storage
 from imgassets.errors import BadInput
 from imgassets.images.pixels import MODES
@@ -21,7 +21,7 @@ from imgassets.sources.base import Source
 from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
-from imgassets.stores.registry import BUNDLED
+from imgassets.stores.registry import DEFAULT
 
 
 @dg.scaffold_with(NamedScaffolder)
@@ -52,9 +52,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
             "split's name below it."
         ),
     ] = None
-    stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Formats to make.")] = field(
-        default_factory=lambda: list(BUNDLED)
-    )
+    stores: StoreFormats = field(default_factory=lambda: list(DEFAULT))
     size: Annotated[
         tuple[int, int] | None,
         dg.Resolver.default(

@@ -19,7 +19,7 @@ from imgassets.components.automation import Automation
 from imgassets.components.declarations import SEEDS, NamedScaffolder, check_root, check_seed, check_types
 from imgassets.components.ilsvrc.checks import ilsvrc_checks
 from imgassets.components.ilsvrc.stores import ilsvrc_stores
-from imgassets.components.store_assets import StoreFormat, StoreSettings
+from imgassets.components.store_assets import StoreFormats, StoreSettings
 from imgassets.environment import Storage
 from imgassets.errors import BadInput, Unforeseen
 from imgassets.formats.imagenet_records import RECORD_COLUMNS, record_bytes
@@ -33,7 +33,7 @@ from imgassets.progress import Progress
 from imgassets.sources import sharding
 from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
-from imgassets.stores.registry import BUNDLED
+from imgassets.stores.registry import DEFAULT
 
 DEFAULT_SHARDS = "1024,128"
 SHARDS_VARIABLE = "IMGASSETS_TFRECORD_SHARDS"
@@ -89,9 +89,7 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
             description="chunks: ceil(n/shards) images a shard, as the reference; even: shards of equal size."
         ),
     ] = "chunks"
-    stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Image stores to make of each split.")] = (
-        field(default_factory=lambda: list(BUNDLED))
-    )
+    stores: StoreFormats = field(default_factory=lambda: list(DEFAULT))
     store_settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
         default_factory=lambda: StoreSettings(on_error="skip")
     )

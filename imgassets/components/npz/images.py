@@ -14,7 +14,7 @@ from imgassets.components.automation import Automation
 from imgassets.components.declarations import SEEDS, NamedScaffolder, check_root, check_seed, check_types
 from imgassets.components.npz.checks import npz_checks
 from imgassets.components.npz.estimates import arrays_estimate, arrays_like, index_estimate, sample_estimate
-from imgassets.components.store_assets import Feed, StoreFormat, StoreSettings, store_assets
+from imgassets.components.store_assets import Feed, StoreFormats, StoreSettings, store_assets
 from imgassets.environment import Storage
 from imgassets.errors import BadInput, MissingUpstream
 from imgassets.formats.arrays import ImageRows, LabelledImages
@@ -31,7 +31,7 @@ from imgassets.sampling import quota_order
 from imgassets.sources.arrays import ArraySource
 from imgassets.sources.batches import batch_offsets, find_batches
 from imgassets.sources.imagenet_npz import RESOLUTIONS, NpzBatch, open_batch
-from imgassets.stores.registry import BUNDLED
+from imgassets.stores.registry import DEFAULT
 
 
 class SampleConfig(BuildConfig):
@@ -72,9 +72,7 @@ class NpzImages(dg.Component, dg.Resolvable):
         bool, dg.Resolver.default(description="Also write CSV samples in SystemDS's binary-block format.")
     ] = False
     automation: Automation = "manual"
-    stores: Annotated[list[StoreFormat], dg.Resolver.default(description="Image stores to make of each split.")] = (
-        field(default_factory=lambda: list(BUNDLED))
-    )
+    stores: StoreFormats = field(default_factory=lambda: list(DEFAULT))
     store_settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
         default_factory=StoreSettings
     )

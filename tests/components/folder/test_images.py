@@ -21,7 +21,7 @@ from imgassets.components import ImageFolder
 from imgassets.components.store_assets import StoreSettings
 from imgassets.environment import Storage
 from imgassets.stores import open_store
-from imgassets.stores.registry import BUNDLED
+from imgassets.stores.registry import DEFAULT
 from imgassets.testing.making import dense, encoded, folder, picture, write
 from tests.components.building import built
 from tests.components.imagenet import QUIET, Result
@@ -81,7 +81,7 @@ def test_all_formats_of_a_folder(tmp_path: Path, instance: dg.DagsterInstance) -
     root = folder(tmp_path / "raw" / "folders" / "some")
     stores = Stores(tmp_path, instance)
     assert stores.run().success
-    opened = [open_store(stores.path(f)) for f in BUNDLED]
+    opened = [open_store(stores.path(f)) for f in DEFAULT]
     for k in range(len(opened[0])):
         for store in opened:
             assert bytes(store.raw(k)) == (root / store.name(k)).read_bytes()
@@ -138,7 +138,7 @@ def test_label_images(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     dense(tmp_path / "raw" / "d")
     stores = Stores(tmp_path, instance, root="d/images", labels="d/labels", size=(10, 12))
     assert stores.run().success
-    items = [open_store(stores.path(f))[3] for f in BUNDLED]
+    items = [open_store(stores.path(f))[3] for f in DEFAULT]
     assert items[0][0].shape == (3, 10, 12)
     assert items[0][1].shape == (10, 12)
     for image, label in items[1:]:

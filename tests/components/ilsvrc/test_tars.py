@@ -37,7 +37,7 @@ from imgassets.sources.ilsvrc_index import Ilsvrc
 from imgassets.sources.nested_tar import Tape
 from imgassets.sources.sharding import chunk, shuffled
 from imgassets.stores import open_store
-from imgassets.stores.registry import BUNDLED
+from imgassets.stores.registry import DEFAULT
 from tests.components.building import built
 from tests.pictures import jpeg
 from tests.tars import tar
@@ -258,7 +258,7 @@ def test_stores_hold_the_images_of_the_index(
     release.index()
     records = open_store(finished.folder, split="validation")
     names = [records.name(i) for i in range(len(records))]
-    for name in BUNDLED:
+    for name in DEFAULT:
         result = release.run(f"{name}_store", "validation")
         assert result.success
         store = open_store(Path(release.storage.store) / "ilsvrc2012" / f"{name}_store" / "validation")
