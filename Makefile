@@ -79,6 +79,7 @@ lint: .venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/packages/*/*.py
 
 # what to run while working: mypy remembers what has not changed
 check: lint

@@ -28,19 +28,12 @@ from imgassets.stores.writing import StorePlan, estimate
 if TYPE_CHECKING:
     StoreFormats = list[str]
 else:
-    StoreFormats = Annotated[
-        list[Literal[codec_names()]],
-        dg.Resolver.default(
-            description="Formats of the image stores to make; default: " + ", ".join(DEFAULT) + ".",
-            examples=[list(DEFAULT)],
-            # or `dg check yaml` tells that one is wrong, but none that is right
-            json_schema_extra={
-                "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}],
-                "if": {"type": "array"},
-                "then": {"items": {"enum": list(codec_names())}},
-            },
-        ),
-    ]
+    # `dg check yaml` tells what would be right only of a list that stands in no union
+    _SCHEMA = {"anyOf": [{}], "type": ["array", "string"], "items": {"enum": list(codec_names())}}
+    _ABOUT = dg.Resolver.default(
+        description="Image stores to make of each split.", examples=[list(DEFAULT)], json_schema_extra=_SCHEMA
+    )
+    StoreFormats = Annotated[list[Literal[codec_names()]], _ABOUT]
 COMPARED_ROWS = 256
 WORKING_SET = 200 * 2**20
 """Bytes of memory: some blocks, whatever the store's size."""
@@ -83,6 +76,9 @@ class StoreSettings(dg.Resolvable):
         """What of it decides a store's bytes."""
         compression = {"compression": self.parquet_compression} if format_ == "parquet" else {}
         return {"images_per_file": self.images_per_file, "on_error": self.on_error, **compression}
+
+
+Settings = Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")]
 
 
 @dataclass(frozen=True)

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from imgassets.columns import Columns, Field
 from imgassets.commit import Stage
 from imgassets.stores.extents import Extent, Index, StoreFiles
 
+Write = Callable[[Stage, str, Sequence[Field], int, Iterable[Columns], Mapping[str, Any]], None]
+"""Writes one shard: (stage, stem, fields, rows, blocks, options).
 
-class Write(Protocol):
-    """Writes one shard; `stem` begins the name of each of its files."""
-
-    def __call__(
-        self,
-        stage: Stage,
-        stem: str,
-        fields: Sequence[Field],
-        rows: int,
-        blocks: Iterable[Columns],
-        options: Mapping[str, Any],
-    ) -> None:
-        """`blocks` have `rows` rows together; `options` are `StorePlan.options`, `numbers` and `classes`."""
-
-
-class Weigh(Protocol):
-    """Tells the bytes of a shard's files, uncompressed."""
-
-    def __call__(
-        self, fields: Sequence[Field], rows: int, blocks: int, sizes: Mapping[str, Index], options: Mapping[str, Any]
-    ) -> int:
-        """Of `rows` rows in `blocks` blocks; `sizes` (rows,) are those of each row of the fields of variable size."""
-
-
-class Extents(Protocol):
-    """Tells where the rows of a shard lie, by field."""
-
-    def __call__(self, files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
-        """Raises StoreError, or whatever a library says of damaged bytes."""
+`stem` begins the name of each of its files, `blocks` have `rows` rows together, and `options` are `StorePlan.options`
+with `numbers`, those of the samples, and `classes`, the names of labels.
+"""
+Weigh = Callable[[Sequence[Field], int, int, Mapping[str, Index], Mapping[str, Any]], int]
+"""Bytes of a shard's files, uncompressed: (fields, rows, blocks, sizes, options); `blocks` says how many there are, and
+`sizes` (rows,) of each field of variable size how many bytes its rows have."""
+Extents = Callable[[StoreFiles, str, Sequence[Field], int], Iterable[tuple[str, Extent]]]
+"""Each field's name with where its rows lie in a shard: (files, stem, fields, rows). Raises StoreError, or whatever a
+library says of damaged bytes."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Reader:
             if not shard.rows:
                 continue
             with damage(f"shard {shard.stem}"):
-                for name, extent in extents(files, shard.stem, info.fields, shard.rows).items():
+                for name, extent in extents(files, shard.stem, info.fields, shard.rows):
                     parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
         first = np.cumsum([0, *(shard.rows for shard in info.shards if shard.rows)])[:-1]
         self._columns = {f.name: partial(_merge, f, parts[f.name], first, info) for f in info.fields}

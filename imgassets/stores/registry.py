@@ -16,22 +16,15 @@ GROUP = "imgassets.codecs"
 """Entry points of a package with codecs: `lance = "my_package:CODEC"`."""
 DEFAULT = ("memmap", "hdf5", "parquet", "ipc", "tar")
 """What a dataset makes that names no formats. They never change: more would be added to everybody's graph."""
-TAKEN = frozenset(
-    {"activations", "arrays", "ct_index", "ct_manifest", "ct_shard", "embedding", "index", "reconstructions"}
-    | {"systemds", "tfrecords"}
-)
+TAKEN = {
+    *("activations", "arrays", "ct_index", "ct_manifest", "ct_shard", "embedding", "index", "reconstructions"),
+    *("systemds", "tfrecords"),
+}
 """Names of other formats, whose IO managers (`index_io`, …) a codec's would replace."""
-
-
-def _bundled() -> dict[str, Codec]:
-    """The `CODEC` of every module of `codecs` that has one."""
-    modules = [import_module(f"{codecs.__name__}.{module.name}") for module in iter_modules(codecs.__path__)]
-    found = {module.CODEC.name: module.CODEC for module in modules if hasattr(module, "CODEC")}
-    return {name: found[name] for name in (*DEFAULT, *sorted(found.keys() - set(DEFAULT)))}
-
-
-BUNDLED = _bundled()
-"""The codecs of this package."""
+_MODULES = [import_module(f"{codecs.__name__}.{module.name}") for module in iter_modules(codecs.__path__)]
+_FOUND: dict[str, Codec] = {module.CODEC.name: module.CODEC for module in _MODULES if hasattr(module, "CODEC")}
+BUNDLED = {name: _FOUND[name] for name in (*DEFAULT, *sorted(_FOUND.keys() - set(DEFAULT)))}
+"""The `CODEC` of every module of `codecs` that has one."""
 
 
 @cache

@@ -12,7 +12,7 @@ import imgassets
 from imgassets.commit import manifest
 from imgassets.stores import storefile
 from imgassets.stores.codecs import guide
-from imgassets.stores.registry import BUNDLED, codec_of
+from imgassets.stores.registry import BUNDLED, DEFAULT, codec_of
 
 ROOT = Path(next(iter(imgassets.__path__)))
 FOLDER = ROOT / "docs" / "formats"
@@ -62,3 +62,12 @@ def test_links_lead_to_pages(page: str) -> None:
 def test_versions_of_manifests_and_store_files() -> None:
     assert f"| `imgassets` | {manifest.VERSION}, the version" in TEXTS["manifest"]
     assert f"| `imgassets_store` | {storefile.VERSION}, the version" in TEXTS["store"]
+
+
+def test_the_readme_has_every_codec_in_its_own_words() -> None:
+    text = (ROOT.parent / "README.md").read_text(encoding="utf-8")
+    for name, codec in BUNDLED.items():
+        assert f"\n| {name} | {codec.description} |" in text
+    assert f"# {' '.join(BUNDLED)}, and what other packages add\n" in text
+    assert f"`imagenet64/{{{','.join(DEFAULT)}}}_store`" in text
+    assert f"`ilsvrc2012/{{{','.join(DEFAULT)}}}_store`" in text

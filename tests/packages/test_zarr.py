@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -132,7 +133,7 @@ def test_a_dataset_in_yaml_asks_for_it(installed: Path, tmp_path: Path) -> None:
     run("repair", "*")
     assert len(open_store(store)) == len(open_store(store.parents[1] / "memmap_store" / "all")) == 11
     declared.write_text(text.replace("zarr]", "zar]"))
-    assert "'memmap', 'hdf5', 'parquet', 'ipc', 'tar' or 'zarr'" in run("status", code=1)
+    assert re.search("Input should be 'memmap', .* or 'zarr'", run("status", code=1))
 
 
 def test_its_stores_say_that_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

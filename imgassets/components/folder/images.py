@@ -11,7 +11,7 @@ from imgassets.classes import imagenet_classes
 from imgassets.components.assets import dataset_definitions
 from imgassets.components.automation import Automation
 from imgassets.components.declarations import NamedScaffolder, check_root, check_types
-from imgassets.components.store_assets import Feed, StoreFormats, StoreSettings, store_assets
+from imgassets.components.store_assets import Feed, Settings, StoreFormats, StoreSettings, store_assets
 from imgassets.environment import Storage
 from imgassets.errors import BadInput
 from imgassets.images.pixels import MODES
@@ -70,9 +70,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
             description="Labels: the folder's rank in natural order, or its synset's class_id 0..999 in ImageNet."
         ),
     ] = "folders"
-    settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
-        default_factory=StoreSettings
-    )
+    settings: Settings = field(default_factory=StoreSettings)
     automation: Automation = "manual"
 
     def __post_init__(self) -> None:

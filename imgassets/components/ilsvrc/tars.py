@@ -19,7 +19,7 @@ from imgassets.components.automation import Automation
 from imgassets.components.declarations import SEEDS, NamedScaffolder, check_root, check_seed, check_types
 from imgassets.components.ilsvrc.checks import ilsvrc_checks
 from imgassets.components.ilsvrc.stores import ilsvrc_stores
-from imgassets.components.store_assets import StoreFormats, StoreSettings
+from imgassets.components.store_assets import Settings, StoreFormats, StoreSettings
 from imgassets.environment import Storage
 from imgassets.errors import BadInput, Unforeseen
 from imgassets.formats.imagenet_records import RECORD_COLUMNS, record_bytes
@@ -90,9 +90,7 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
         ),
     ] = "chunks"
     stores: StoreFormats = field(default_factory=lambda: list(DEFAULT))
-    store_settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
-        default_factory=lambda: StoreSettings(on_error="skip")
-    )
+    store_settings: Settings = field(default_factory=lambda: StoreSettings(on_error="skip"))
     size: Annotated[
         tuple[int, int] | None,
         dg.Resolver.default(

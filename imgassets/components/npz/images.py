@@ -14,7 +14,7 @@ from imgassets.components.automation import Automation
 from imgassets.components.declarations import SEEDS, NamedScaffolder, check_root, check_seed, check_types
 from imgassets.components.npz.checks import npz_checks
 from imgassets.components.npz.estimates import arrays_estimate, arrays_like, index_estimate, sample_estimate
-from imgassets.components.store_assets import Feed, StoreFormats, StoreSettings, store_assets
+from imgassets.components.store_assets import Feed, Settings, StoreFormats, StoreSettings, store_assets
 from imgassets.environment import Storage
 from imgassets.errors import BadInput, MissingUpstream
 from imgassets.formats.arrays import ImageRows, LabelledImages
@@ -73,9 +73,7 @@ class NpzImages(dg.Component, dg.Resolvable):
     ] = False
     automation: Automation = "manual"
     stores: StoreFormats = field(default_factory=lambda: list(DEFAULT))
-    store_settings: Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")] = field(
-        default_factory=StoreSettings
-    )
+    store_settings: Settings = field(default_factory=StoreSettings)
     job_prefix: Annotated[
         str | None,
         dg.Resolver.default(description="Put before the names of the dataset's jobs; default: the name and _."),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,18 +52,21 @@ def find(folder: Path) -> StoreInfo | None:
     return StoreInfo(NAME, fields, tuple(shards), _classes(folder), {"kind": "guide"})
 
 
-def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterable[tuple[str, Extent]]:
     """Where the rows of one pair of files lie."""
     images, labels = (_one(files, name, stem) for name in ("images", "labels"))
     image, label = fields
     suffix = images.rpartition(".")[2]
+    found: tuple[Extent, Extent]
     if suffix == "npy":
-        return {"image": one_run(images, 0, image.nbytes), "label": one_run(labels, 0, label.nbytes)}
-    if suffix == "h5":
-        return {"image": _hdf5(files, images, "images", image), "label": _hdf5(files, labels, "labels", label)}
-    if suffix == "tar":
-        return {"image": _tar(files, images, rows), "label": Values(partial(_json, files, labels))}
-    return {"image": _arrow(files, images, image, rows), "label": _arrow(files, labels, label, rows)}
+        found = one_run(images, 0, image.nbytes), one_run(labels, 0, label.nbytes)
+    elif suffix == "h5":
+        found = _hdf5(files, images, "images", image), _hdf5(files, labels, "labels", label)
+    elif suffix == "tar":
+        found = _tar(files, images, rows), Values(partial(_json, files, labels))
+    else:
+        found = _arrow(files, images, image, rows), _arrow(files, labels, label, rows)
+    return zip(("image", "label"), found, strict=True)
 
 
 def _numbered(folder: Path, name: str) -> list[str]:

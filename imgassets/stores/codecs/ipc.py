@@ -77,12 +77,8 @@ def weigh(
     return data + SCHEMA * len(fields) + blocks * len(fields) * MESSAGE
 
 
-def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     """Where the rows of a shard lie: the buffers of its record batches."""
-    return dict(_extents(files, stem, fields, rows))
-
-
-def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     import pyarrow as pa
 
     name = f"{stem}.arrow"

@@ -52,12 +52,8 @@ def weigh(
     return fixed + sum(int(sizes[f.name].sum()) + offsets for f in fields if f.ragged)
 
 
-def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     """Where the rows of a shard lie."""
-    return dict(_extents(files, stem, fields, rows))
-
-
-def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     for field in fields:
         name = _file(stem, field)
         if field.ragged:

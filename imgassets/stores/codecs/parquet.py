@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from imgassets.columns import Column, Columns, Field
+from imgassets.columns import Columns, Field
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.one_way import OneWay
@@ -73,12 +73,8 @@ def weigh(
     return data + SCHEMA * columns + blocks * columns * CHUNK + known * 7 // 3
 
 
-def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     """Where the rows of a shard lie."""
-    return dict(_extents(files, stem, fields, rows))
-
-
-def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     import pyarrow.parquet as pq
 
     name = f"{stem}.parquet"
@@ -99,7 +95,7 @@ def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -
             if field.scalar:
                 yield field.name, Values(partial(_column, files, name, field))
             elif field.kind == "text" or not plain:
-                yield field.name, Blocks(starts, partial(_group, files, name, field))
+                yield field.name, Blocks(starts, partial(_column, files, name, field))
             elif field.kind == "file":
                 sizes = _column(files, name, _size_of(field))
                 yield field.name, _spans(name, chunks, counts, starts, sizes)
@@ -127,19 +123,13 @@ def _values(name: str, chunk: Any, nbytes: int) -> int:
     return int(chunk.data_page_offset + length)
 
 
-def _column(files: StoreFiles, name: str, field: Field) -> Any:
+def _column(files: StoreFiles, name: str, field: Field, group: int | None = None) -> Any:
+    """All rows of a field, or those of one row group."""
     import pyarrow.parquet as pq
 
     with files.open(name) as raw:
-        table = pq.ParquetFile(raw, page_checksum_verification=True).read(columns=[field.name])
-    return column_of(field, table.column(0).combine_chunks())
-
-
-def _group(files: StoreFiles, name: str, field: Field, k: int) -> Column:
-    import pyarrow.parquet as pq
-
-    with files.open(name) as raw:
-        table = pq.ParquetFile(raw, page_checksum_verification=True).read_row_group(k, columns=[field.name])
+        file = pq.ParquetFile(raw, page_checksum_verification=True)
+        table = file.read([field.name]) if group is None else file.read_row_group(group, [field.name])
     return column_of(field, table.column(0).combine_chunks())
 
 

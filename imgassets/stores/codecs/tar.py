@@ -77,12 +77,8 @@ def weigh(
     return total
 
 
-def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     """Where the rows of a shard lie."""
-    return dict(_extents(files, stem, fields, rows))
-
-
-def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     for field in fields:
         index = f"{stem}.{field.name}.{'npy' if field.scalar else 'spans.npy'}"
         with files.open(index) as file:

@@ -59,12 +59,8 @@ def weigh(
     return documents + sum(totals[f.name] + 8 * (rows + 1) if f.ragged else rows * f.nbytes for f in fields)
 
 
-def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Mapping[str, Extent]:
+def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     """Where the rows of a shard lie."""
-    return dict(_extents(files, stem, fields, rows))
-
-
-def _extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterator[tuple[str, Extent]]:
     for field in fields:
         chunk = _chunk(_place(stem, field), _shape(field, rows))
         if not field.ragged:
