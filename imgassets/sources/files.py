@@ -40,41 +40,6 @@ class Item:
     """Why it is known beforehand that it cannot be used."""
 
 
-class Ranges(Sequence[Item]):
-    """Images inside one archive: arrays instead of an object for each of a million.
-
-    `names`, and `offsets`, `sizes` and `labels` (n,) of whole numbers: what an index of a tar file knows. `problems`
-    says by row why some cannot be used.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        names: Sequence[str],
-        offsets: NDArray[np.int64],
-        sizes: NDArray[np.int64],
-        labels: NDArray[np.int64],
-        problems: Mapping[int, str] | None = None,
-    ) -> None:
-        self._path, self._names, self._problems = path, names, dict(problems or {})
-        self._offsets, self._sizes, self._labels = offsets, sizes, labels
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        return Item(
-            self._names[index],
-            self._path,
-            int(self._labels[index]),
-            int(self._offsets[index]),
-            int(self._sizes[index]),
-            problem=self._problems.get(index, ""),
-        )
-
-
 class ImageFiles(Source):
     """Images kept byte for byte, each judged before it is accepted.
 

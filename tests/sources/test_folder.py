@@ -13,7 +13,7 @@ from PIL import Image
 from imgassets.errors import BadInput
 from imgassets.images.pixels import decode
 from imgassets.sources.base import BadSamples
-from imgassets.sources.files import ImageFiles, Ranges
+from imgassets.sources.files import ImageFiles, Item
 from imgassets.sources.folder import class_folder, label_folder
 from imgassets.sources.resized import Resized
 from imgassets.testing.making import dense, encoded, folder, picture, write
@@ -230,14 +230,15 @@ def test_sizes_of_nothing(tmp_path: Path, size: tuple[int, int]) -> None:
         Resized(class_folder(folder(tmp_path)), size)
 
 
-def test_ranges_of_an_archive(tmp_path: Path) -> None:
+def test_images_inside_an_archive(tmp_path: Path) -> None:
     files = [encoded(picture(k, 8, 9)) for k in range(3)]
     archive = write(tmp_path / "x.tar", b"#" * 512 + b"".join(files))
     starts = np.cumsum([512, *map(len, files)])
-    offsets, sizes = np.array([*starts[:3], starts[3] - 10]), np.array([*map(len, files), 99])
-    names = ["0.jpg", "1.jpg", "2.jpg", "late.jpg", "bad.jpg"]
-    table = (np.append(offsets, 0), np.append(sizes, 1), np.arange(5))
-    source = ImageFiles(Ranges(archive, names, *table, problems={4: "its member is cut"}))
+    places = zip(starts.tolist(), map(len, files), strict=False)
+    items = [Item(f"{k}.jpg", archive, k, *place) for k, place in enumerate(places)]
+    items.append(Item("late.jpg", archive, 3, int(starts[3]) - 10, 99))
+    items.append(Item("bad.jpg", archive, 4, problem="its member is cut"))
+    source = ImageFiles(items)
     assert reasons(source) == {"late.jpg": "gives only 10 of its 99 bytes", "bad.jpg": "its member is cut"}
     assert source.read([2, 0]).columns["image"] == [files[2], files[0]]
     with pytest.raises(BadSamples) as caught:
