@@ -17,9 +17,9 @@ from imgassets.operations.selection import Asset
 def view(asset: Asset, partitions: list[str], folder: Path) -> list[Path]:
     """Link every file of the finished partitions into `folder`, which is made; returns the links.
 
-    Files lie flat; those whose name several partitions have lie in a folder of their partition's name. Activations lie
-    as their guide shows, with what it makes beside them. Links of an earlier view whose file is gone are removed,
-    others replaced; what no view made is never touched.
+    Files lie as in their partition; those whose name several partitions have, in a folder of their partition's name.
+    Activations lie as their guide shows, with what it makes beside them. Links of an earlier view whose file is gone
+    are removed, others replaced; what no view made is never touched.
 
     Raises:
         MissingUpstream: no partition is finished.
@@ -28,7 +28,7 @@ def view(asset: Asset, partitions: list[str], folder: Path) -> list[Path]:
     finished = [artifact for artifact in map(asset.artifact, partitions) if _files(artifact)]
     if not finished:
         raise MissingUpstream(f"No partition of {asset.name} is finished: materialize one first.")
-    tree = activation_tree if isinstance(asset.io_manager, ActivationsIOManager) else _flat
+    tree = activation_tree if isinstance(asset.io_manager, ActivationsIOManager) else _together
     links, made = Links(folder), (folder / OWN).absolute()
 
     def target(name: str, content: Path | bytes) -> Path:
@@ -48,11 +48,11 @@ def view(asset: Asset, partitions: list[str], folder: Path) -> list[Path]:
     return paths
 
 
-def _flat(artifacts: Iterable[Artifact]) -> Iterator[tuple[str, Path]]:
-    files = [(artifact.partition, file) for artifact in artifacts for file in _files(artifact)]
-    names = Counter(file.name for _, file in files)
-    for partition, file in files:
-        yield (file.name if names[file.name] == 1 else f"{partition}/{file.name}"), file
+def _together(artifacts: Iterable[Artifact]) -> Iterator[tuple[str, Path]]:
+    files = [(artifact.partition, name, path) for artifact in artifacts for name, path in _files(artifact)]
+    names = Counter(name for _, name, _ in files)
+    for partition, name, path in files:
+        yield (name if names[name] == 1 else f"{partition}/{name}"), path
 
 
 def _make(path: Path, content: bytes) -> None:
@@ -61,8 +61,8 @@ def _make(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _files(artifact: Artifact) -> list[Path]:
+def _files(artifact: Artifact) -> list[tuple[str, Path]]:
     try:
-        return [artifact.location.file(record.name) for record in artifact.manifest.files]
+        return [(record.name, artifact.location.file(record.name)) for record in artifact.manifest.files]
     except MissingUpstream:
         return []

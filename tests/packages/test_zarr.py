@@ -18,7 +18,7 @@ import pytest
 from imgassets.errors import BadInput
 from imgassets.stores import open_store, registry
 from imgassets.stores.registry import BUNDLED, codec_names, codec_of
-from imgassets.testing.codec import CodecContract
+from imgassets.testing.codec import CodecContract, contents
 from imgassets.testing.making import arrays, content, folder, make
 from tests.io.test_stores import StoresContract
 
@@ -125,6 +125,9 @@ def test_a_dataset_in_yaml_asks_for_it(installed: Path, tmp_path: Path) -> None:
     assert [one["current"] for one in json.loads(run("status", "--json"))] == [1, 1]
     assert "0 findings" in run("verify", "*")
     store = project / "dagster_home" / "store" / "cats" / "zarr_store" / "all"
+    run("view", "cats/zarr_store", str(tmp_path / "view"))
+    assert contents(tmp_path / "view").keys() - contents(store).keys() == {".imgassets/links.json"}
+    assert len(open_store(tmp_path / "view")) == 11
     chunk = store / "shard-000000.zarr" / "image" / "data" / "c" / "0"
     data = bytearray(chunk.read_bytes())
     data[10] ^= 1

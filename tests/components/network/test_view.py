@@ -80,3 +80,15 @@ def test_the_guides_tree(tmp_path: Path) -> None:
         assert info["num_samples"] == 2 * CHUNK
         assert (tree / info["samples"][-1]["image_path"]).is_file()
         assert info["samples"][-1]["reconstructed_path"] is None
+
+
+def test_pictures_of_one_name_stay_in_their_folders(tmp_path: Path) -> None:
+    with network_graph(tmp_path, batch_size=4) as graph:
+        assert graph.run("reconstructions", "val_data", single_files=True).success
+        reconstructions = asset(graph, "reconstructions")
+        folder = reconstructions.artifact("val_data").location.path
+        view(reconstructions, ["val_data"], tmp_path / "view")
+        for pictures in ("images", "reconstructed"):
+            names = sorted(path.name for path in (folder / pictures).iterdir())
+            assert names == sorted(path.name for path in (tmp_path / "view" / pictures).iterdir())
+            assert (tmp_path / "view" / pictures / names[0]).resolve() == (folder / pictures / names[0]).resolve()
