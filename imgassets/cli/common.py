@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,19 @@ partitions_option = click.option(
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Run configuration; may be repeated."
 )
+
+
+@contextmanager
+def home() -> Iterator[dg.DagsterInstance]:
+    """Dagster's records, in which the runs that a kill or a power cut left at work have ended."""
+    import dagster as dg
+
+    from imgassets.operations.launcher import end_gone
+
+    with dg.DagsterInstance.get() as instance:
+        with suppress(Exception):  # who may only look; a database that is broken is told of below
+            end_gone(instance)
+        yield instance
 
 
 def emit(document: Any) -> None:

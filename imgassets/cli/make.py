@@ -6,6 +6,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ from imgassets.cli.common import (
     as_json,
     duration,
     emit,
+    home,
     parse_settings,
     partitions_option,
     settable,
@@ -48,9 +50,13 @@ def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
     for name in dataset or WRITERS:
         if (folder / name).exists():
             click.echo(f"{folder / name} is there already, left as it is")
-        else:
-            WRITERS[name](folder)
-            click.echo(f"{folder / name} written")
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".sample-data-", dir=folder) as fresh:  # half of it would pass for all of it
+            WRITERS[name](Path(fresh))
+            (folder / name).parent.mkdir(exist_ok=True)
+            (Path(fresh) / name).rename(folder / name)
+        click.echo(f"{folder / name} written")
 
 
 @click.command()
@@ -129,7 +135,7 @@ def backfill(
 
     Without --missing, --failed or --stale (which may be combined) all partitions are looked at; what is proven to be
     unchanged is left as it is. Runs are recorded in $DAGSTER_HOME and show in the UI. Exits with 1 if a partition could
-    not be made; all others are made nevertheless.
+    not be made; all others are made nevertheless. Ctrl-C takes back the partition in work and begins no other.
 
     \b
     Examples:
@@ -138,8 +144,6 @@ def backfill(
       imgassets backfill imagenet64/arrays --partitions train_data_batch_2..train_data_batch_5
       imgassets backfill '+imagenet64/csv_sample' --set csv_size_gb=0.5
     """
-    import dagster as dg
-
     from imgassets.cli.bars import Bars, console
     from imgassets.operations import backfill as operation
     from imgassets.operations import states
@@ -147,8 +151,8 @@ def backfill(
     given = {states.missing: missing, states.failed: failed, states.unchecked: missing or failed, states.stale: stale}
     which = [state for state, asked in given.items() if asked]
     config = parse_settings(settings) | ({"force": True} if force else {})
-    outcomes = []
-    with dg.DagsterInstance.get() as instance, console() as terminal:
+    outcomes, stopped = [], None
+    with home() as instance, console() as terminal:
         found = wanted(selection, partitions, instance)
         chosen = settable([asset for asset, _ in found], config, selection)
         with nullcontext() if as_json else Bars(terminal) as bars:
@@ -159,19 +163,26 @@ def backfill(
                     those = {key for state in which for key in state(asset, instance)}
                     keys = [key for key in listed if key in those]
                 bar = bars.begin(asset.name, len(keys)) if bars else None
-                outcome = operation.backfill(
-                    asset,
-                    keys,
-                    instance,
-                    config=config if asset in chosen else None,
-                    log_level="INFO" if verbose else "CRITICAL",
-                    observe=lambda _, bar=bar: bars.done(bar) if bars else None,  # type: ignore[misc]
-                )
+                try:
+                    outcome = operation.backfill(
+                        asset,
+                        keys,
+                        instance,
+                        config=config if asset in chosen else None,
+                        log_level="INFO" if verbose else "CRITICAL",
+                        observe=lambda _, bar=bar: bars.done(bar) if bars else None,  # type: ignore[misc]
+                    )
+                except operation.Stopped as error:
+                    stopped, outcome = error, error.outcome
                 outcomes.append(outcome)
                 if not as_json:
                     _tell(outcome, terminal)
+                if stopped:
+                    break
     if as_json:
         emit([asdict(outcome) for outcome in outcomes])
+    if stopped:
+        raise stopped
     sys.exit(1 if any(outcome.failed for outcome in outcomes) else 0)
 
 
@@ -202,6 +213,8 @@ def _tell(outcome: Any, console: Console) -> None:
     for name, reason in (outcome.failed | outcome.failed_checks).items():
         console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
     summary = f"  {len(outcome.built)} built, {len(outcome.unchanged)} unchanged, {len(outcome.failed)} failed"
+    if outcome.left:
+        summary += f", {len(outcome.left)} left"
     if outcome.checked:
         summary += f", {len(outcome.checked)} checked after all"
     console.print(f"{outcome.asset}\n{summary}", highlight=False)

@@ -11,7 +11,7 @@ import dagster as dg
 from imgassets.io import dagster_private
 from imgassets.planning.graph import Asset, Graph, run_tags
 from imgassets.planning.prospects import Prospects, Verdict
-from imgassets.planning.records import failed, in_progress, missing
+from imgassets.planning.records import failed, in_progress, missing, stopped
 from imgassets.sources.ends import has_end
 
 EVERY = 60
@@ -122,7 +122,8 @@ def _wanted(
     changed: bool,
 ) -> list[str]:
     """Partitions to ask for now."""
-    absent, busy, bad = set(missing(asset, instance)), set(in_progress(asset, instance)), set(failed(asset, instance))
+    absent, busy = set(missing(asset, instance)), set(in_progress(asset, instance))
+    bad = {*failed(asset, instance), *stopped(asset, instance)}
     wanted = []
     for key in asset.keys(instance):
         if not changed and key not in absent:
@@ -134,7 +135,7 @@ def _wanted(
             continue
         print_ = prospects.identity(prospect)[:SHORT]
         if key in bad and memory.asked.setdefault(name, print_) == print_:
-            continue  # it would fail again
+            continue  # it would fail again, or was stopped on purpose
         if not asset.upstream:
             seen[name] = print_
             if memory.seen.get(name) != print_ or not all(

@@ -88,6 +88,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         finished: dict[str, Metadata] = {}
         failed: dict[str, ImgassetsError] = {}
         keys = _ordered(context)
+        key = keys[0]
         try:
             for key in keys:
                 try:
@@ -97,6 +98,10 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
                     context.log.error("%s/%s: %s", context.asset_key.to_user_string(), key, error)
                 if observer := on_partition.get():
                     observer(key)
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
+            _record_finished(context, finished)
+            text = f"Interrupted at {context.asset_key.to_user_string()}/{key}"
+            raise type(error)(f"{text}: {len(finished)} of {len(keys)} partitions are finished, and stay.") from None
         except BaseException:
             _record_finished(context, finished)
             raise
