@@ -38,6 +38,11 @@ def home() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+reset_option = click.option(
+    "--reset", multiple=True, metavar="NAME", help="Forget this setting of earlier --set; may be repeated."
+)
+
+
 def emit(document: Any) -> None:
     """Print JSON."""
     click.echo(json.dumps(document, indent=1, ensure_ascii=False))
@@ -76,7 +81,7 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     return settings
 
 
-def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str) -> list[Asset]:
+def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str, reset: Sequence[str] = ()) -> list[Asset]:
     """The assets whose run configuration has all of these settings.
 
     Raises:
@@ -84,9 +89,10 @@ def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str) ->
     """
     from imgassets.operations.backfill import accepts
 
-    found = [asset for asset in assets if accepts(asset, config)]
-    if config and not found:
-        raise BadInput(f"No asset of {selection!r} has all of the settings {', '.join(config)}.")
+    names = dict.fromkeys([*config, *reset])
+    found = [asset for asset in assets if accepts(asset, names)]
+    if names and not found:
+        raise BadInput(f"No asset of {selection!r} has all of the settings {', '.join(names)}.")
     for asset in found if config else ():
         asset.settings(config)
     return found

@@ -18,6 +18,7 @@ from imgassets.cli.common import (
     home,
     parse_settings,
     partitions_option,
+    reset_option,
     settable,
     settings_option,
     size,
@@ -63,11 +64,18 @@ def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
 @click.argument("selection", default="*")
 @partitions_option
 @settings_option
+@reset_option
 @click.option("--force", is_flag=True, help="As if everything were made again.")
 @click.option("--all", "show_all", is_flag=True, help="List partitions that would be left as they are, too.")
 @as_json
 def plan(
-    selection: str, partitions: str | None, settings: tuple[str, ...], force: bool, show_all: bool, as_json: bool
+    selection: str,
+    partitions: str | None,
+    settings: tuple[str, ...],
+    reset: tuple[str, ...],
+    force: bool,
+    show_all: bool,
+    as_json: bool,
 ) -> None:
     """Tell what a backfill of SELECTION would do to each partition, why, and what it would cost. Writes nothing.
 
@@ -88,7 +96,8 @@ def plan(
     config = parse_settings(settings)
     with dg.DagsterInstance.get() as instance:
         found = wanted(selection, partitions, instance)
-        chosen = settable([asset for asset, _ in found], config, selection)
+        chosen = settable([asset for asset, _ in found], config, selection, reset)
+        config |= {"reset": list(reset)} if reset else {}
         made = operation(graph(), found, instance, config={asset.key: config for asset in chosen}, force=force)
     totals = made.totals
     if as_json:
@@ -118,6 +127,7 @@ def plan(
 @click.option("--stale", is_flag=True, help="Only what would come out differently now: other inputs, settings, code.")
 @click.option("--force", is_flag=True, help="Build again, also what is proven to be there and unchanged.")
 @settings_option
+@reset_option
 @click.option("--verbose", "-v", is_flag=True, help="Print the runs' log lines.")
 @as_json
 def backfill(
@@ -128,6 +138,7 @@ def backfill(
     stale: bool,
     force: bool,
     settings: tuple[str, ...],
+    reset: tuple[str, ...],
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -135,7 +146,8 @@ def backfill(
 
     Without --missing, --failed or --stale (which may be combined) all partitions are looked at; what is proven to be
     unchanged is left as it is. Runs are recorded in $DAGSTER_HOME and show in the UI. Exits with 1 if a partition could
-    not be made; all others are made nevertheless. Ctrl-C takes back the partition in work and begins no other.
+    not be made; all others are made nevertheless. What --set has changed is remembered with what was made, until the
+    dataset's YAML says something else or --reset forgets it. Ctrl-C takes back what is in work and begins nothing else.
 
     \b
     Examples:
@@ -143,6 +155,7 @@ def backfill(
       imgassets backfill '*' --failed --stale
       imgassets backfill imagenet64/arrays --partitions train_data_batch_2..train_data_batch_5
       imgassets backfill '+imagenet64/csv_sample' --set csv_size_gb=0.5
+      imgassets backfill imagenet64/csv_sample --reset csv_size_gb
     """
     from imgassets.cli.bars import Bars, console
     from imgassets.operations import backfill as operation
@@ -154,7 +167,8 @@ def backfill(
     outcomes, stopped = [], None
     with home() as instance, console() as terminal:
         found = wanted(selection, partitions, instance)
-        chosen = settable([asset for asset, _ in found], config, selection)
+        chosen = settable([asset for asset, _ in found], config, selection, reset)
+        config |= {"reset": list(reset)} if reset else {}
         with nullcontext() if as_json else Bars(terminal) as bars:
             for asset, listed in found:
                 # an index made a moment ago may have registered partitions

@@ -10,26 +10,22 @@ from typing import Any, ClassVar
 
 import dagster as dg
 import xxhash
-from pydantic import Field
 
 from imgassets.commit import Commit, Location, Manifest, Stage, Written
 from imgassets.environment import Storage
 from imgassets.errors import BadInput, ImgassetsError, one_line
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.io.asked import NOTES, BuildConfig
 from imgassets.io.patience import patiently
 from imgassets.progress import Progress
+
+__all__ = ["ArtifactIOManager", "BuildConfig", "Metadata", "on_partition"]
 
 Metadata = dict[str, Any]
 
 on_partition: ContextVar[Callable[[str], None] | None] = ContextVar("on_partition", default=None)
 """Told of every partition that is done with, made or failed, while a run goes on in this process: a progress bar."""
-
-
-class BuildConfig(dg.Config):
-    """Run configuration every asset has."""
-
-    force: bool = Field(default=False, description="Build again, also what is proven to be there and unchanged.")
 
 
 class ArtifactIOManager(dg.ConfigurableIOManager):
@@ -121,14 +117,15 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         started = time.monotonic()
         location = self._location(context.asset_key, key)
         name = f"{context.asset_key.to_user_string()}/{key}"
-        build: Build = builds.build(key)
+        build: Build = builds.of(key, location)
         code_version = context.asset_spec.code_version or "1"
         recipe = build.recipe(context.asset_key.to_user_string(), key, self.format, code_version)
 
         def write(stage: Stage) -> Written:
             stage.progress = Progress(context.log.info, name)
             written = self.write(build.content(), stage)
-            return replace(written, facts={**written.facts, "settings": dict(build.config)})
+            notes = {NOTES: dict(build.notes)} if build.notes else {}
+            return replace(written, facts={**written.facts, "settings": dict(build.config), **notes})
 
         vault = self.storage.vault
         commit = patiently(lambda: vault.commit(location, recipe, write, force=builds.force), context.log.info)

@@ -12,6 +12,7 @@ from imgassets.environment import Storage
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifacts
+from imgassets.io.asked import NOTES
 from imgassets.operations.backfill import Outcome, accepts, backfill
 from imgassets.operations.checks import ALL, checks_of, is_partitioned
 from imgassets.operations.selection import graph
@@ -134,10 +135,12 @@ def _settings(asset: Asset, key: str) -> dict[str, Any]:
     from imgassets.commit import load
 
     try:
-        settings = load(asset.artifact(key).location.manifest).settings
+        manifest = load(asset.artifact(key).location.manifest)
     except (OSError, StoreError):
         return {}
-    return {name: value for name, value in settings.items() if accepts(asset, {name: value})}
+    settings = {name: value for name, value in manifest.settings.items() if accepts(asset, {name: value})}
+    declared = sorted(settings.keys() - manifest.facts.get(NOTES, {}).keys())
+    return settings | {"reset": declared}  # what nobody asked for is not to be remembered
 
 
 def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iterator[Fault]:
