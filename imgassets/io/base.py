@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -13,7 +15,7 @@ import xxhash
 
 from imgassets.commit import Commit, Location, Manifest, Stage, Written
 from imgassets.environment import Storage
-from imgassets.errors import BadInput, ImgassetsError, one_line
+from imgassets.errors import BadInput, ImgassetsError, Taken, one_line
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.io.asked import NOTES, BuildConfig
@@ -76,7 +78,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         )
 
     def handle_output(self, context: dg.OutputContext, obj: Builds) -> None:
-        """Commit every partition of the run.
+        """Commit every partition of the run; those that somebody else is making are come back to at the end.
 
         Raises:
             Failure: at least one could not be made; names them and why, in one line.
@@ -84,12 +86,16 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         finished: dict[str, Metadata] = {}
         failed: dict[str, ImgassetsError] = {}
         keys = _ordered(context)
+        taken: list[str] = []
         key = keys[0]
         try:
-            for key in keys:
+            for key in chain(keys, taken):
                 try:
-                    finished[key] = self._make(context, key, obj)
+                    finished[key] = self._make(context, key, obj, wait=key in taken)
                 except ImgassetsError as error:
+                    if isinstance(error, Taken) and key not in taken:
+                        taken.append(key)
+                        continue
                     failed[key] = error
                     context.log.error("%s/%s: %s", context.asset_key.to_user_string(), key, error)
                 if observer := on_partition.get():
@@ -104,8 +110,9 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         if failed:
             _record_finished(context, finished)
             raise _failure(context.asset_key.to_user_string(), failed, len(keys))
-        dagster_private.set_data_version(context, _version(finished))
-        for key, metadata in finished.items():
+        in_order = {key: finished[key] for key in keys}
+        dagster_private.set_data_version(context, _version(in_order))
+        for key, metadata in in_order.items():
             dagster_private.add_partition_metadata(context, key, metadata)
 
     def load_input(self, context: dg.InputContext) -> Artifacts:
@@ -113,7 +120,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         keys = _ordered(context)
         return Artifacts(keys, lambda key: self.artifact(context.asset_key, key))
 
-    def _make(self, context: dg.OutputContext, key: str, builds: Builds) -> Metadata:
+    def _make(self, context: dg.OutputContext, key: str, builds: Builds, *, wait: bool) -> Metadata:
         started = time.monotonic()
         location = self._location(context.asset_key, key)
         name = f"{context.asset_key.to_user_string()}/{key}"
@@ -128,7 +135,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             return replace(written, facts={**written.facts, "settings": dict(build.config), **notes})
 
         vault = self.storage.vault
-        commit = patiently(lambda: vault.commit(location, recipe, write, force=builds.force), context.log.info)
+        attempt = partial(vault.commit, location, recipe, write, force=builds.force)
+        commit = patiently(attempt, context.log.info) if wait else attempt()
         seconds = time.monotonic() - started
         if commit.fresh:
             context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)

@@ -1,8 +1,9 @@
 """Many partitions in few runs, in this process: what Dagster's own command line refuses for multi-run assets."""
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -10,10 +11,12 @@ from uuid import uuid4
 import dagster as dg
 
 from imgassets import interrupts
+from imgassets.environment import Storage
 from imgassets.errors import BadInput, one_line
 from imgassets.io import dagster_private
 from imgassets.io.base import on_partition
 from imgassets.operations.checks import ALL, checks_of, is_partitioned, run_checks, unchecked
+from imgassets.operations.division import Division, share
 from imgassets.operations.launcher import of_this_process
 from imgassets.operations.selection import definitions, graph
 from imgassets.planning.graph import Asset, run_tags
@@ -76,16 +79,16 @@ def backfill(
     token = on_partition.set(observe)
     gc.freeze()  # what is there now stays: only what runs leave behind is looked through
     try:
-        outcome.unchanged = _unchanged(asset, partitions, instance, config or {})
-        for key in outcome.unchanged:
-            if observe:
-                observe(key)
-        skipped = set(outcome.unchanged)
-        for run in asset.runs([key for key in partitions if key not in skipped], instance):
-            run_id = _make(outcome, asset, run, instance, run_config)
-            _tidy()
-            if not outcome.failed.keys() & run:  # else Dagster has skipped its checks
-                checked.add(run_id)
+        recorded = dagster_private.recorded(instance, asset.key)
+        _keep(outcome, _proven(asset, [key for key in partitions if key in recorded], instance, config or {}))
+        kept = set(outcome.unchanged)
+        left = [key for key in partitions if key not in kept]
+        with closing(_runs(outcome, asset, left, instance, config or {})) as runs:
+            for run in runs:
+                run_id = _make(outcome, asset, run, instance, run_config)
+                _tidy()
+                if not outcome.failed.keys() & run:  # else Dagster has skipped its checks
+                    checked.add(run_id)
         _check_the_rest(outcome, asset, instance, loggers, checked)
     except dg.DagsterInvalidConfigError as error:
         raise BadInput(f"{asset.name} cannot be configured so: {error.errors[0].message}") from error
@@ -97,6 +100,36 @@ def backfill(
         gc.unfreeze()
         on_partition.reset(token)
     return outcome
+
+
+def _runs(
+    outcome: Outcome, asset: Asset, left: Sequence[str], instance: dg.DagsterInstance, config: Mapping[str, Any]
+) -> Iterator[Sequence[str]]:
+    """The runs that make what is `left`, divided with other backfills of this home; what those make, they record."""
+    accompanied = False
+
+    def choose(workers: Counter[str]) -> Sequence[str]:
+        nonlocal accompanied, left
+        if accompanied := accompanied or bool(workers):
+            recorded = dagster_private.recorded(instance, asset.key)
+            made = set(_proven(asset, [key for key in left if key in recorded or workers[key]], instance, config))
+            _keep(outcome, [key for key in left if key in made])
+            left = [key for key in left if key not in made]
+        return share(left, workers, lambda keys: asset.runs(keys, instance)) if left else []
+
+    storage: Storage = graph().resources["storage"]
+    with closing(Division(storage.vault.state / "backfills", asset.name)) as division:
+        while run := left and division.take(choose):
+            yield run
+            left = [key for key in left if key not in set(run)]
+
+
+def _keep(outcome: Outcome, keys: Sequence[str]) -> None:
+    """Take note of partitions that need no run."""
+    outcome.unchanged += keys
+    if observe := on_partition.get():
+        for key in keys:
+            observe(key)
 
 
 def _make(
@@ -177,18 +210,17 @@ def accepts(asset: Asset, config: Mapping[str, Any]) -> bool:
     return set(config) <= dagster_private.config_fields(asset.definition)
 
 
-def _unchanged(
+def _proven(
     asset: Asset, partitions: Sequence[str], instance: dg.DagsterInstance, config: Mapping[str, Any]
 ) -> list[str]:
+    """Those that a run would find unchanged."""
     if config.get("force"):
         return []
-    recorded = dagster_private.recorded(instance, asset.key)
     prospects = Prospects(graph(), instance, config={asset.key: config})
-    return [key for key in partitions if key in recorded and _proven(prospects.of(asset, key))]
+    return [key for key in partitions if _is_proven(prospects.of(asset, key))]
 
 
-def _proven(prospect: Prospect) -> bool:
-    """What a run would find out, and then do nothing."""
+def _is_proven(prospect: Prospect) -> bool:
     if prospect.verdict is not Verdict.KEEP or prospect.recipe is None:
         return False
     artifact = prospect.asset.artifact(prospect.partition)
