@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from imgassets.commit import check_part
+from imgassets.commit import check_count, check_part
 from imgassets.components.automation import Automation, automated
 from imgassets.io.artifacts import Builds
 from imgassets.io.asked import Asked, BuildConfig, declared_by
@@ -30,10 +30,11 @@ def dataset_asset(
     configuration: what a run is asked for instead is then remembered with what it made.
 
     Raises:
-        BadInput: a partition has a name that cannot be a file's.
+        BadInput: a partition has a name that cannot be a file's, or there are too many.
     """
     if isinstance(partitions := arguments.get("partitions_def"), dg.StaticPartitionsDefinition):
-        for key in partitions.get_partition_keys():
+        check_count(f"{dataset}/{name}", len(keys := partitions.get_partition_keys()))
+        for key in keys:
             check_part(key)
     defaults = {
         "key_prefix": dataset,
