@@ -158,6 +158,18 @@ def test_batches_after_an_unreadable_one_name_it_and_the_others_finish(tiny: Gra
     assert "global index" in result.reasons[BAD]
 
 
+@pytest.mark.parametrize("name", ["train_data_batch_1", "train_data_batch_2"])
+def test_a_cut_batch_leaves_later_batches_alone(tiny: Graph, name: str) -> None:
+    """Its directory, at the end, is gone; how many rows it has stands where it begins."""
+    whole = (tiny.raw / f"{name}.npz").read_bytes()
+    (tiny.raw / f"{name}.npz").write_bytes(whole[: len(whole) * 9 // 10])
+    assert_only(tiny.run("npz_index"), {name: "cut short or damaged"}, tiny, "npz_index")
+    assert tiny.artifact("npz_index", BAD).open().table(["global_index"])["global_index"][0].as_py() == 50
+    (tiny.raw / f"{name}.npz").write_bytes(whole)
+    result = tiny.run("npz_index")
+    assert {key for key, found in result.metadata.items() if found["state"] == "built"} == {name}
+
+
 def test_a_damaged_pixel_leaves_later_batches_alone(tiny: Graph) -> None:
     """Offsets come from headers, and the header of the damaged one is fine."""
     save_npz(tiny.raw / "train_data_batch_1.npz", **rows(0, 20))
