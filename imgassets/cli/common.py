@@ -27,14 +27,19 @@ settings_option = click.option(
 
 @contextmanager
 def home() -> Iterator[dg.DagsterInstance]:
-    """Dagster's records, in which the runs that a kill or a power cut left at work have ended."""
+    """Dagster's records, in which the runs that a kill or a power cut left at work have ended.
+
+    A database that is new has been told of the partitions that it cannot know.
+    """
     import dagster as dg
 
     from imgassets.operations.launcher import end_gone
+    from imgassets.operations.selection import graph, register_again
 
     with dg.DagsterInstance.get() as instance:
         with suppress(Exception):  # who may only look; a database that is broken is told of below
             end_gone(instance)
+            register_again(graph(), instance)
         yield instance
 
 

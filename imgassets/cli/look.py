@@ -104,15 +104,13 @@ def trace(partition: str, index: int | None, as_json: bool) -> None:
       imgassets trace imagenet64/memmap_store/train 30017
       imgassets trace ilsvrc2012/tfrecords/train-00003-of-01024 5 --json
     """
-    import dagster as dg
-
     from imgassets.operations.passport import passport
     from imgassets.operations.selection import graph
     from imgassets.operations.trace import trace as operation
 
     found = list(operation(graph(), partition))
     if index is not None:
-        with dg.DagsterInstance.get() as instance:
+        with home() as instance:
             known = passport(graph(), instance, partition, index)
         if as_json:
             emit(known.document() | {"changed": [one.name for one in found if one.changed]})

@@ -88,13 +88,11 @@ def plan(
       imgassets plan imagenet64/csv_sample --set csv_size_gb=4
       imgassets plan '*' --json | jq .totals
     """
-    import dagster as dg
-
     from imgassets.operations.plan import plan as operation
     from imgassets.operations.selection import graph
 
     config = parse_settings(settings)
-    with dg.DagsterInstance.get() as instance:
+    with home() as instance:
         found = wanted(selection, partitions, instance)
         chosen = settable([asset for asset, _ in found], config, selection, reset)
         config |= {"reset": list(reset)} if reset else {}
@@ -211,13 +209,11 @@ def view(key: str, folder: Path, partitions: str | None) -> None:
     Example:
       imgassets view imagenet64/csv_sample systemds_ready
     """
-    import dagster as dg
-
     from imgassets.operations.selection import parse_range, select_one
     from imgassets.operations.view import view as link
 
     asset = select_one(key)
-    with dg.DagsterInstance.get() as instance:
+    with home() as instance:
         keys = asset.keys(instance)
     for path in link(asset, parse_range(partitions, keys) if partitions else keys, folder):
         click.echo(path)

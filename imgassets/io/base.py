@@ -109,6 +109,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             raise
         if failed:
             _record_finished(context, finished)
+            _tell_failed(context, failed)
             raise _failure(context.asset_key.to_user_string(), failed, len(keys))
         in_order = {key: finished[key] for key in keys}
         dagster_private.set_data_version(context, _version(in_order))
@@ -175,6 +176,15 @@ def _record_finished(context: dg.OutputContext, finished: Mapping[str, Metadata]
     for key, metadata in finished.items():
         tags = dagster_private.data_version_tag(_version({key: metadata}))
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
+
+
+def _tell_failed(context: dg.OutputContext, failed: Mapping[str, ImgassetsError]) -> None:
+    """The page of a partition shows its events: without one it is red, and says nothing."""
+    for key, error in failed.items():
+        text = str(error)
+        context.log_event(
+            dg.AssetObservation(context.asset_key, description=text, partition=key, metadata={"failed": text})
+        )
 
 
 def _failure(asset: str, failed: Mapping[str, ImgassetsError], total: int) -> dg.Failure:

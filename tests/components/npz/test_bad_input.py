@@ -43,6 +43,14 @@ def published(made: Graph, asset: str) -> set[str]:
     return found
 
 
+def observed(made: Graph, asset: str, partition: str) -> str:
+    """What the last event of a partition says."""
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(["tiny", asset]), asset_partitions=[partition])
+    (record,) = made.instance.fetch_observations(wanted, limit=1).records
+    assert record.asset_observation is not None
+    return str(record.asset_observation.metadata["failed"].value)
+
+
 def assert_only(result: Result, bad: dict[str, str], made: Graph, asset: str, total: int = len(KEYS)) -> None:
     """Exactly the partitions in `bad` failed, each with its words, and all others were made."""
     assert not result.success
@@ -50,6 +58,7 @@ def assert_only(result: Result, bad: dict[str, str], made: Graph, asset: str, to
     for key, words in bad.items():
         reason = result.reasons[key]
         assert words in reason
+        assert observed(made, asset, key) == reason  # on the partition's own page
         assert "\n" not in reason
         assert len(reason) <= LIMIT
     first = next(iter(result.reasons))
