@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Literal
+from uuid import uuid4
 
 import dagster as dg
 
@@ -55,6 +56,8 @@ class _Memory:
     """The last time of the schedule that was handled."""
     waiting: bool = False
     """Whether something was not settled then."""
+    look: str = ""
+    """Name of the look that comes next: what it asks for, it asks for once, also if two daemons take it."""
 
 
 def automated(
@@ -107,9 +110,11 @@ def _look(
             runs = list(asset.runs(ready_keys, context.instance))
             for run in runs[: MOST_RUNS - len(requests)]:
                 memory.asked |= {_name(asset, key): prospects.identity(prospects.of(asset, key))[:SHORT] for key in run}
-                requests.append(dg.RunRequest(asset_selection=[asset.key], tags=run_tags(run)))
+                name = f"{memory.look} {asset.name} {run[0]}..{run[-1]}"
+                requests.append(dg.RunRequest(name, asset_selection=[asset.key], tags=run_tags(run)))
             memory.waiting |= len(requests) == MOST_RUNS
     memory.seen = seen
+    memory.look = uuid4().hex if requests else memory.look
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(vars(memory)))
 
 

@@ -23,24 +23,13 @@ import dagster as dg
 
 from imgassets import definitions
 from imgassets.components import NpzImages, automation
-from imgassets.io.arrays import ArraysIOManager
-from imgassets.io.index import IndexIOManager
-from imgassets.io.systemds import SystemDSIOManager
-from imgassets.environment import Storage
 
 automation.EVERY = 2
 dataset = NpzImages(
     name="images", train_batches=[1, 2], resolution=16, csv_size_gb=1e-4, stores=[], automation="missing"
 )
-storage = Storage()
-managers = {
-    "index_io": IndexIOManager(storage=storage),
-    "arrays_io": ArraysIOManager(storage=storage),
-    "systemds_io": SystemDSIOManager(storage=storage),
-}
 defs = dg.Definitions.merge(
-    dg.build_defs_for_component(dataset),
-    dg.Definitions(resources={"storage": storage, **managers}, executor=dg.in_process_executor),
+    dg.build_defs_for_component(dataset), dg.Definitions(executor=dg.in_process_executor)
 )
 '''
 CRASHING = '''
@@ -168,3 +157,23 @@ def test_a_crash_of_everything_loses_one_partition_at_most(tmp_path: Path) -> No
     assert set(after) == set("abcdef")
     assert {name: after[name] for name in before} == before
     assert not list(home.glob("store/**/.*.stage"))
+
+
+def test_two_daemons_ask_for_nothing_twice(tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / "images"
+    raw.mkdir(parents=True)
+    batches = ("train_data_batch_1", "train_data_batch_2", "val_data")
+    for number, batch in enumerate(batches):
+        save_npz(raw / f"{batch}.npz", **rows(number, 6))
+    with dagster(tmp_path / "home", tmp_path / "raw", workspace=write(tmp_path, AUTOMATED), daemons=2) as server:
+        server.wait("the sample", lambda: materialized(server, "images/csv_sample") == {"train", "val"}, 400)
+        time.sleep(10)
+        assert set(statuses(server)) == {"SUCCESS"}
+        query = "{ runsOrError(limit: 100) { ... on Runs { results { assetSelection { path } tags { key value } } } } }"
+        asked: Counter[str] = Counter()
+        for run in server.query(query)["runsOrError"]["results"]:
+            tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+            ends = [tags[name] for name in sorted(tags) if "partition" in name]
+            asked[f"{run['assetSelection']} {ends}"] += 1
+        print(asked)
+        assert set(asked.values()) == {1}
