@@ -2,7 +2,7 @@
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,7 +104,7 @@ def backfill(
 
 def _runs(
     outcome: Outcome, asset: Asset, left: Sequence[str], instance: dg.DagsterInstance, config: Mapping[str, Any]
-) -> Iterator[Sequence[str]]:
+) -> Generator[Sequence[str], None, None]:
     """The runs that make what is `left`, divided with other backfills of this home; what those make, they record."""
     accompanied = False
 

@@ -177,3 +177,22 @@ def test_two_daemons_ask_for_nothing_twice(tmp_path: Path) -> None:
             asked[f"{run['assetSelection']} {ends}"] += 1
         print(asked)
         assert set(asked.values()) == {1}
+
+
+def test_a_run_that_is_terminated_says_where_and_counts_as_no_failure(tmp_path: Path) -> None:
+    workspace = write(tmp_path, CRASHING)
+    with dagster(tmp_path / "home", tmp_path / "raw", workspace=workspace) as server:
+        server.query(LAUNCH, params={"assetSelection": [{"path": ["lines"]}], "partitionNames": list("abcdef")})
+        server.wait("the run", (server.home / "waiting").exists, 300)
+        runs = "{ runsOrError(limit: 5) { ... on Runs { results { runId status } } } }"
+        (run,) = server.query(runs)["runsOrError"]["results"]
+        terminate = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+        server.query(terminate, id=run["runId"])
+        server.wait("its end", lambda: statuses(server) == {"CANCELED": 1}, 120)
+        query = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+            ... on ExecutionStepFailureEvent { error { message causes { message } } }
+            ... on RunCanceledEvent { error { message } } } } } }"""
+        told = str(server.query(query, id=run["runId"]))
+        assert "Interrupted at lines/d: 3 of 6 partitions are finished, and stay." in told
+        assert materialized(server, "lines") == set("abc")
+        assert not list(server.home.glob("store/**/.*.stage"))

@@ -45,7 +45,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     ArraysIOManager.write = stand  # type: ignore[method-assign]
-    api.log_dagster_event = end  # type: ignore[attr-defined]
+    api.log_dagster_event = end  # type: ignore[assignment]
     from imgassets.cli import main as command
 
     command(prog_name="imgassets")
