@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import click
 
+from imgassets import interrupts
 from imgassets.cli import care, look, make, serve, start
 from imgassets.errors import ImgassetsError, one_line
 from imgassets.projects import VARIABLE
@@ -36,6 +39,10 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            again = shlex.join(["imgassets", *sys.argv[1:]])
+            click.echo(f"Interrupted; what is finished stays. To go on: {again}", err=True)
+            ctx.exit(interrupts.CODE)
         except ImgassetsError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:  # a folder that cannot be written, a disk that cannot be read
@@ -58,10 +65,22 @@ def main() -> None:
     imgassets ui                                      the graph in the browser
 
     SELECTION is Dagster's: 'imagenet64/arrays', '+imagenet64/csv_sample' with all it is made from, 'group:imagenet64',
-    '*'. Exit codes: 0 all is well, 1 something failed or was found, 2 the command was not understood.
+    '*'. Exit codes: 0 all is well, 1 something failed or was found, 2 the command was not understood, 130 it was
+    interrupted.
     """
     # what is imported stays to the end: to look through it for garbage at every turn takes a tenth of a short command
     gc.set_threshold(50_000)
+
+
+def _stoppable(work: Callable[..., Any]) -> Callable[..., Any]:
+    """A command's work, which signals end in order."""
+
+    @wraps(work)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        with interrupts.watched():
+            return work(*arguments, **named)
+
+    return wrapped
 
 
 def _in_project(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,6 +97,9 @@ def _in_project(work: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+for _command in (*make.COMMANDS, *look.COMMANDS, *care.COMMANDS):
+    assert _command.callback
+    _command.callback = _stoppable(_command.callback)
 for _command in (*make.COMMANDS, *look.COMMANDS, *care.COMMANDS, *serve.COMMANDS):
     assert _command.callback
     _command.callback = _in_project(_command.callback)

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from imgassets.cli.common import as_json, emit, partitions_option, size, table, wanted
+from imgassets.cli.common import as_json, emit, home, partitions_option, size, table, wanted
 
 SOME = 5
 """Names in a line that only counts."""
@@ -54,11 +54,9 @@ def verify(
     """
     if against is not None:
         _compare(selection, against, num_samples, seed, as_json)
-    import dagster as dg
-
     from imgassets.operations.verify import verify as operation
 
-    with dg.DagsterInstance.get() as instance:
+    with home() as instance:
         found = wanted(selection, partitions, instance)
         total = sum(len(keys) for _, keys in found)
         with click.progressbar(length=total, file=sys.stderr, hidden=as_json or not sys.stderr.isatty()) as bar:
@@ -97,13 +95,11 @@ def repair(selection: str, as_json: bool) -> None:
     Example:
       imgassets verify || imgassets repair
     """
-    import dagster as dg
-
     from imgassets.operations.selection import select
     from imgassets.operations.verify import repair as operation
 
     outcomes = []
-    with dg.DagsterInstance.get() as instance:
+    with home() as instance:
         for outcome in operation(select(selection), instance):
             outcomes.append(outcome)
             if not as_json:
@@ -135,14 +131,12 @@ def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
       imgassets gc --dry-run
       imgassets gc --yes --json
     """
-    import dagster as dg
-
     from imgassets.operations.gc import garbage, remove
     from imgassets.operations.selection import graph
 
     if as_json and not (dry_run or yes):
         raise click.UsageError("--json asks nothing: add --dry-run or --yes.")
-    with dg.DagsterInstance.get() as instance:
+    with home() as instance:
         everything = garbage(graph(), instance)
     found = [item for item in everything if item.ours]
     if left := [item.name for item in everything if not item.ours]:

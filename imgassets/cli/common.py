@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,29 @@ partitions_option = click.option(
 )
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Run configuration; may be repeated."
+)
+
+
+@contextmanager
+def home() -> Iterator[dg.DagsterInstance]:
+    """Dagster's records, in which the runs that a kill or a power cut left at work have ended.
+
+    A database that is new has been told of the partitions that it cannot know.
+    """
+    import dagster as dg
+
+    from imgassets.operations.launcher import end_gone
+    from imgassets.operations.selection import graph, register_again
+
+    with dg.DagsterInstance.get() as instance:
+        with suppress(Exception):  # who may only look; a database that is broken is told of below
+            end_gone(instance)
+            register_again(graph(), instance)
+        yield instance
+
+
+reset_option = click.option(
+    "--reset", multiple=True, metavar="NAME", help="Forget this setting of earlier --set; may be repeated."
 )
 
 
@@ -62,7 +86,7 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     return settings
 
 
-def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str) -> list[Asset]:
+def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str, reset: Sequence[str] = ()) -> list[Asset]:
     """The assets whose run configuration has all of these settings.
 
     Raises:
@@ -70,9 +94,10 @@ def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str) ->
     """
     from imgassets.operations.backfill import accepts
 
-    found = [asset for asset in assets if accepts(asset, config)]
-    if config and not found:
-        raise BadInput(f"No asset of {selection!r} has all of the settings {', '.join(config)}.")
+    names = dict.fromkeys([*config, *reset])
+    found = [asset for asset in assets if accepts(asset, names)]
+    if names and not found:
+        raise BadInput(f"No asset of {selection!r} has all of the settings {', '.join(names)}.")
     for asset in found if config else ():
         asset.settings(config)
     return found

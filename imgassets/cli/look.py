@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgassets.cli.common import as_json, emit, size, table
+from imgassets.cli.common import as_json, emit, home, size, table
 
 if TYPE_CHECKING:
     from imgassets.operations.passport import Passport
@@ -35,12 +35,10 @@ def status(selection: str, as_json: bool) -> None:
       imgassets status
       imgassets status group:imagenet64 --json
     """
-    import dagster as dg
-
     from imgassets.operations.selection import select
     from imgassets.operations.states import status as operation
 
-    with dg.DagsterInstance.get() as instance:
+    with home() as instance:
         found = operation(select(selection), instance)
     if as_json:
         emit([asdict(one) for one in found])
@@ -106,15 +104,13 @@ def trace(partition: str, index: int | None, as_json: bool) -> None:
       imgassets trace imagenet64/memmap_store/train 30017
       imgassets trace ilsvrc2012/tfrecords/train-00003-of-01024 5 --json
     """
-    import dagster as dg
-
     from imgassets.operations.passport import passport
     from imgassets.operations.selection import graph
     from imgassets.operations.trace import trace as operation
 
     found = list(operation(graph(), partition))
     if index is not None:
-        with dg.DagsterInstance.get() as instance:
+        with home() as instance:
             known = passport(graph(), instance, partition, index)
         if as_json:
             emit(known.document() | {"changed": [one.name for one in found if one.changed]})

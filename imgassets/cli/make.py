@@ -6,6 +6,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,8 +15,10 @@ from imgassets.cli.common import (
     as_json,
     duration,
     emit,
+    home,
     parse_settings,
     partitions_option,
+    reset_option,
     settable,
     settings_option,
     size,
@@ -48,20 +51,31 @@ def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
     for name in dataset or WRITERS:
         if (folder / name).exists():
             click.echo(f"{folder / name} is there already, left as it is")
-        else:
-            WRITERS[name](folder)
-            click.echo(f"{folder / name} written")
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".sample-data-", dir=folder) as fresh:  # half of it would pass for all of it
+            WRITERS[name](Path(fresh))
+            (folder / name).parent.mkdir(exist_ok=True)
+            (Path(fresh) / name).rename(folder / name)
+        click.echo(f"{folder / name} written")
 
 
 @click.command()
 @click.argument("selection", default="*")
 @partitions_option
 @settings_option
+@reset_option
 @click.option("--force", is_flag=True, help="As if everything were made again.")
 @click.option("--all", "show_all", is_flag=True, help="List partitions that would be left as they are, too.")
 @as_json
 def plan(
-    selection: str, partitions: str | None, settings: tuple[str, ...], force: bool, show_all: bool, as_json: bool
+    selection: str,
+    partitions: str | None,
+    settings: tuple[str, ...],
+    reset: tuple[str, ...],
+    force: bool,
+    show_all: bool,
+    as_json: bool,
 ) -> None:
     """Tell what a backfill of SELECTION would do to each partition, why, and what it would cost. Writes nothing.
 
@@ -74,15 +88,14 @@ def plan(
       imgassets plan imagenet64/csv_sample --set csv_size_gb=4
       imgassets plan '*' --json | jq .totals
     """
-    import dagster as dg
-
     from imgassets.operations.plan import plan as operation
     from imgassets.operations.selection import graph
 
     config = parse_settings(settings)
-    with dg.DagsterInstance.get() as instance:
+    with home() as instance:
         found = wanted(selection, partitions, instance)
-        chosen = settable([asset for asset, _ in found], config, selection)
+        chosen = settable([asset for asset, _ in found], config, selection, reset)
+        config |= {"reset": list(reset)} if reset else {}
         made = operation(graph(), found, instance, config={asset.key: config for asset in chosen}, force=force)
     totals = made.totals
     if as_json:
@@ -112,6 +125,7 @@ def plan(
 @click.option("--stale", is_flag=True, help="Only what would come out differently now: other inputs, settings, code.")
 @click.option("--force", is_flag=True, help="Build again, also what is proven to be there and unchanged.")
 @settings_option
+@reset_option
 @click.option("--verbose", "-v", is_flag=True, help="Print the runs' log lines.")
 @as_json
 def backfill(
@@ -122,6 +136,7 @@ def backfill(
     stale: bool,
     force: bool,
     settings: tuple[str, ...],
+    reset: tuple[str, ...],
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -129,7 +144,8 @@ def backfill(
 
     Without --missing, --failed or --stale (which may be combined) all partitions are looked at; what is proven to be
     unchanged is left as it is. Runs are recorded in $DAGSTER_HOME and show in the UI. Exits with 1 if a partition could
-    not be made; all others are made nevertheless.
+    not be made; all others are made nevertheless. What --set has changed is remembered with what was made, until the
+    dataset's YAML says something else or --reset forgets it. Ctrl-C takes back what is in work and begins nothing else.
 
     \b
     Examples:
@@ -137,9 +153,8 @@ def backfill(
       imgassets backfill '*' --failed --stale
       imgassets backfill imagenet64/arrays --partitions train_data_batch_2..train_data_batch_5
       imgassets backfill '+imagenet64/csv_sample' --set csv_size_gb=0.5
+      imgassets backfill imagenet64/csv_sample --reset csv_size_gb
     """
-    import dagster as dg
-
     from imgassets.cli.bars import Bars, console
     from imgassets.operations import backfill as operation
     from imgassets.operations import states
@@ -147,10 +162,11 @@ def backfill(
     given = {states.missing: missing, states.failed: failed, states.unchecked: missing or failed, states.stale: stale}
     which = [state for state, asked in given.items() if asked]
     config = parse_settings(settings) | ({"force": True} if force else {})
-    outcomes = []
-    with dg.DagsterInstance.get() as instance, console() as terminal:
+    outcomes, stopped = [], None
+    with home() as instance, console() as terminal:
         found = wanted(selection, partitions, instance)
-        chosen = settable([asset for asset, _ in found], config, selection)
+        chosen = settable([asset for asset, _ in found], config, selection, reset)
+        config |= {"reset": list(reset)} if reset else {}
         with nullcontext() if as_json else Bars(terminal) as bars:
             for asset, listed in found:
                 # an index made a moment ago may have registered partitions
@@ -159,19 +175,26 @@ def backfill(
                     those = {key for state in which for key in state(asset, instance)}
                     keys = [key for key in listed if key in those]
                 bar = bars.begin(asset.name, len(keys)) if bars else None
-                outcome = operation.backfill(
-                    asset,
-                    keys,
-                    instance,
-                    config=config if asset in chosen else None,
-                    log_level="INFO" if verbose else "CRITICAL",
-                    observe=lambda _, bar=bar: bars.done(bar) if bars else None,  # type: ignore[misc]
-                )
+                try:
+                    outcome = operation.backfill(
+                        asset,
+                        keys,
+                        instance,
+                        config=config if asset in chosen else None,
+                        log_level="INFO" if verbose else "CRITICAL",
+                        observe=lambda _, bar=bar: bars.done(bar) if bars else None,  # type: ignore[misc]
+                    )
+                except operation.Stopped as error:
+                    stopped, outcome = error, error.outcome
                 outcomes.append(outcome)
                 if not as_json:
                     _tell(outcome, terminal)
+                if stopped:
+                    break
     if as_json:
         emit([asdict(outcome) for outcome in outcomes])
+    if stopped:
+        raise stopped
     sys.exit(1 if any(outcome.failed for outcome in outcomes) else 0)
 
 
@@ -186,13 +209,11 @@ def view(key: str, folder: Path, partitions: str | None) -> None:
     Example:
       imgassets view imagenet64/csv_sample systemds_ready
     """
-    import dagster as dg
-
     from imgassets.operations.selection import parse_range, select_one
     from imgassets.operations.view import view as link
 
     asset = select_one(key)
-    with dg.DagsterInstance.get() as instance:
+    with home() as instance:
         keys = asset.keys(instance)
     for path in link(asset, parse_range(partitions, keys) if partitions else keys, folder):
         click.echo(path)
@@ -202,6 +223,8 @@ def _tell(outcome: Any, console: Console) -> None:
     for name, reason in (outcome.failed | outcome.failed_checks).items():
         console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
     summary = f"  {len(outcome.built)} built, {len(outcome.unchanged)} unchanged, {len(outcome.failed)} failed"
+    if outcome.left:
+        summary += f", {len(outcome.left)} left"
     if outcome.checked:
         summary += f", {len(outcome.checked)} checked after all"
     console.print(f"{outcome.asset}\n{summary}", highlight=False)

@@ -2,7 +2,7 @@
 
 from imgassets.commit.checksum import Checksums, xxh3_128
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
-from imgassets.commit.names import check_name, check_part
+from imgassets.commit.names import check_count, check_name, check_part
 from imgassets.commit.owners import Owner
 from imgassets.commit.sink import ScatterSink, Sink
 from imgassets.commit.stage import Location, Stage
@@ -21,6 +21,7 @@ __all__ = [
     "Stage",
     "Vault",
     "Written",
+    "check_count",
     "check_name",
     "check_part",
     "load",

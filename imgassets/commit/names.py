@@ -9,6 +9,22 @@ from imgassets.errors import BadInput
 MAX_BYTES = 200
 """Longest part of a name, in UTF-8 bytes: common file systems allow 255, and staging adds a prefix and a suffix."""
 
+MOST_PARTITIONS = 5000
+"""Of one asset: of more Dagster's UI and its records make no haste, and pages of tens of thousands freeze."""
+
+
+def check_count(asset: str, partitions: int) -> None:
+    """Refuse more partitions of an asset than Dagster can handle.
+
+    Raises:
+        BadInput: there are more than `MOST_PARTITIONS`.
+    """
+    if partitions > MOST_PARTITIONS:
+        raise BadInput(
+            f"{asset} would have {partitions:,} partitions, and Dagster handles up to {MOST_PARTITIONS:,} of an asset: "
+            "declare fewer and larger ones (fewer shards, more samples in each), or several datasets."
+        )
+
 
 def check_part(part: str) -> str:
     """Return `part` if it is one safe path component.

@@ -19,6 +19,8 @@ from imgassets.commit.stage import Location
 from imgassets.errors import StoreError
 
 OWNERS = "owners"
+_durable: set[tuple[Path, int, int, int]] = set()
+"""Records that this process has seen on disk: place, device, inode, time of change."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,20 @@ def claim(location: Location, owner: Owner) -> None:
             write_durably(fresh, (json.dumps(said) + "\n").encode())
             share(fresh, location.root)
             os.replace(fresh, record)
-        fsync_above(record, location.root)  # another writer may have made it a moment ago
+        _settle(record, location.root)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
     admit(location, owner)
+
+
+def _settle(record: Path, root: Path) -> None:
+    """Make a record durable, once: another writer may have made it a moment ago."""
+    stat = record.stat()
+    known = (record, stat.st_dev, stat.st_ino, stat.st_ctime_ns)
+    if known not in _durable:
+        fsync_above(record, root)
+        _durable.add(known)
 
 
 def release(location: Location) -> None:

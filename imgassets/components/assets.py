@@ -1,13 +1,17 @@
 """What the assets of all datasets have in common."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, wraps
 from typing import Any
 
 import dagster as dg
 
-from imgassets.commit import check_part
+from imgassets.commit import check_count, check_part
 from imgassets.components.automation import Automation, automated
 from imgassets.io.artifacts import Builds
+from imgassets.io.asked import Asked, BuildConfig, declared_by
 from imgassets.io.resources import resources
 from imgassets.projects import Project
 
@@ -17,18 +21,20 @@ RUN_SIZE = 128
 
 
 def dataset_asset(
-    dataset: str, name: str, *, code_version: str, **arguments: Any
+    dataset: str, name: str, *, code_version: str, declared: object = None, **arguments: Any
 ) -> Callable[[Callable[..., Builds]], dg.AssetsDefinition]:
     """`dagster.asset` for `dataset/name`, in the group `dataset`; `arguments` add to the defaults or replace them.
 
     `code_version` is raised when the same inputs and settings are to give other bytes in an unchanged format: what was
-    made before is then made again.
+    made before is then made again. `declared` has, as attributes, the values by YAML of all settings in the asset's run
+    configuration: what a run is asked for instead is then remembered with what it made.
 
     Raises:
-        BadInput: a partition has a name that cannot be a file's.
+        BadInput: a partition has a name that cannot be a file's, or there are too many.
     """
     if isinstance(partitions := arguments.get("partitions_def"), dg.StaticPartitionsDefinition):
-        for key in partitions.get_partition_keys():
+        check_count(f"{dataset}/{name}", len(keys := partitions.get_partition_keys()))
+        for key in keys:
             check_part(key)
     defaults = {
         "key_prefix": dataset,
@@ -38,7 +44,22 @@ def dataset_asset(
         "backfill_policy": dg.BackfillPolicy.multi_run(RUN_SIZE),
     }
     decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(name=name, **(defaults | arguments))
-    return decorator
+    return decorator if declared is None else lambda function: decorator(_remembering(function, declared))
+
+
+def _remembering(function: Callable[..., Builds], declared: object) -> Callable[..., Builds]:
+    """The body of an asset, which can also be asked what earlier runs were asked."""
+
+    @wraps(function)
+    def body(*context: Any, config: BuildConfig, **arguments: Any) -> Builds:
+        @cache
+        def under(settings: str) -> Builds:
+            return function(*context, config=config.model_copy(update=json.loads(settings)), **arguments)
+
+        asked = Asked(config, declared_by(declared, config), under)
+        return replace(function(*context, config=config, **arguments), asked=asked)
+
+    return body
 
 
 def dataset_definitions(

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Literal
+from uuid import uuid4
 
 import dagster as dg
 
 from imgassets.io import dagster_private
 from imgassets.planning.graph import Asset, Graph, run_tags
 from imgassets.planning.prospects import Prospects, Verdict
-from imgassets.planning.records import failed, in_progress, missing
+from imgassets.planning.records import failed, in_progress, missing, stopped
 from imgassets.sources.ends import has_end
 
 EVERY = 60
@@ -55,6 +56,8 @@ class _Memory:
     """The last time of the schedule that was handled."""
     waiting: bool = False
     """Whether something was not settled then."""
+    look: str = ""
+    """Name of the look that comes next: what it asks for, it asks for once, also if two daemons take it."""
 
 
 def automated(
@@ -107,9 +110,11 @@ def _look(
             runs = list(asset.runs(ready_keys, context.instance))
             for run in runs[: MOST_RUNS - len(requests)]:
                 memory.asked |= {_name(asset, key): prospects.identity(prospects.of(asset, key))[:SHORT] for key in run}
-                requests.append(dg.RunRequest(asset_selection=[asset.key], tags=run_tags(run)))
+                name = f"{memory.look} {asset.name} {run[0]}..{run[-1]}"
+                requests.append(dg.RunRequest(name, asset_selection=[asset.key], tags=run_tags(run)))
             memory.waiting |= len(requests) == MOST_RUNS
     memory.seen = seen
+    memory.look = uuid4().hex if requests else memory.look
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(vars(memory)))
 
 
@@ -122,7 +127,8 @@ def _wanted(
     changed: bool,
 ) -> list[str]:
     """Partitions to ask for now."""
-    absent, busy, bad = set(missing(asset, instance)), set(in_progress(asset, instance)), set(failed(asset, instance))
+    absent, busy = set(missing(asset, instance)), set(in_progress(asset, instance))
+    bad = {*failed(asset, instance), *stopped(asset, instance)}
     wanted = []
     for key in asset.keys(instance):
         if not changed and key not in absent:
@@ -134,7 +140,7 @@ def _wanted(
             continue
         print_ = prospects.identity(prospect)[:SHORT]
         if key in bad and memory.asked.setdefault(name, print_) == print_:
-            continue  # it would fail again
+            continue  # it would fail again, or was stopped on purpose
         if not asset.upstream:
             seen[name] = print_
             if memory.seen.get(name) != print_ or not all(

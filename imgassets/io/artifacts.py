@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from imgassets.commit import Location, Manifest, Recipe, Vault
 from imgassets.commit.manifest import unsaid
 from imgassets.errors import MissingUpstream, StoreError
+from imgassets.io.asked import Asked
 from imgassets.io.excerpts import Excerpt, excerpt
 from imgassets.io.samples import Rows
 
@@ -44,6 +46,10 @@ class Build:
     a setting that is added later makes nothing stale; for the same reason a default never changes."""
     estimate: Callable[[], Estimate] | None = None
     """What it costs, if that can be told without making it; reads headers at most."""
+    remembered: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that an earlier run was asked for, and that hold still."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What is to be remembered of such settings."""
 
     def recipe(self, asset: str, partition: str, format_: str, code_version: str) -> Recipe:
         """What decides the partition's bytes."""
@@ -76,6 +82,16 @@ class Builds:
     force: bool = False
     rows: Callable[[Artifact], Rows] | None = None
     """Which samples the rows of a finished partition are, if it has such."""
+    asked: Asked | None = None
+    """What is asked for in this run, where the asset has settings to ask for."""
+
+    def of(self, key: str, location: Location) -> Build:
+        """How a partition is made, with what was asked for when the version at `location` was."""
+        if self.asked is None:
+            return self.build(key)
+        remembered = self.asked.remembered(location)
+        builds = self.asked.under(json.dumps(remembered)) if remembered else self
+        return replace(builds.build(key), remembered=remembered, notes=self.asked.notes(remembered))
 
 
 @dataclass(frozen=True)

@@ -6,30 +6,28 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Any, ClassVar
 
 import dagster as dg
 import xxhash
-from pydantic import Field
 
 from imgassets.commit import Commit, Location, Manifest, Stage, Written
 from imgassets.environment import Storage
-from imgassets.errors import BadInput, ImgassetsError, one_line
+from imgassets.errors import BadInput, ImgassetsError, Taken, one_line
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
+from imgassets.io.asked import NOTES, BuildConfig
 from imgassets.io.patience import patiently
 from imgassets.progress import Progress
+
+__all__ = ["ArtifactIOManager", "BuildConfig", "Metadata", "on_partition"]
 
 Metadata = dict[str, Any]
 
 on_partition: ContextVar[Callable[[str], None] | None] = ContextVar("on_partition", default=None)
 """Told of every partition that is done with, made or failed, while a run goes on in this process: a progress bar."""
-
-
-class BuildConfig(dg.Config):
-    """Run configuration every asset has."""
-
-    force: bool = Field(default=False, description="Build again, also what is proven to be there and unchanged.")
 
 
 class ArtifactIOManager(dg.ConfigurableIOManager):
@@ -80,7 +78,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         )
 
     def handle_output(self, context: dg.OutputContext, obj: Builds) -> None:
-        """Commit every partition of the run.
+        """Commit every partition of the run; those that somebody else is making are come back to at the end.
 
         Raises:
             Failure: at least one could not be made; names them and why, in one line.
@@ -88,23 +86,34 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         finished: dict[str, Metadata] = {}
         failed: dict[str, ImgassetsError] = {}
         keys = _ordered(context)
+        taken: list[str] = []
+        key = keys[0]
         try:
-            for key in keys:
+            for key in chain(keys, taken):
                 try:
-                    finished[key] = self._make(context, key, obj)
+                    finished[key] = self._make(context, key, obj, wait=key in taken)
                 except ImgassetsError as error:
+                    if isinstance(error, Taken) and key not in taken:
+                        taken.append(key)
+                        continue
                     failed[key] = error
                     context.log.error("%s/%s: %s", context.asset_key.to_user_string(), key, error)
                 if observer := on_partition.get():
                     observer(key)
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
+            _record_finished(context, finished)
+            text = f"Interrupted at {context.asset_key.to_user_string()}/{key}"
+            raise type(error)(f"{text}: {len(finished)} of {len(keys)} partitions are finished, and stay.") from None
         except BaseException:
             _record_finished(context, finished)
             raise
         if failed:
             _record_finished(context, finished)
+            _tell_failed(context, failed)
             raise _failure(context.asset_key.to_user_string(), failed, len(keys))
-        dagster_private.set_data_version(context, _version(finished))
-        for key, metadata in finished.items():
+        in_order = {key: finished[key] for key in keys}
+        dagster_private.set_data_version(context, _version(in_order))
+        for key, metadata in in_order.items():
             dagster_private.add_partition_metadata(context, key, metadata)
 
     def load_input(self, context: dg.InputContext) -> Artifacts:
@@ -112,21 +121,23 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         keys = _ordered(context)
         return Artifacts(keys, lambda key: self.artifact(context.asset_key, key))
 
-    def _make(self, context: dg.OutputContext, key: str, builds: Builds) -> Metadata:
+    def _make(self, context: dg.OutputContext, key: str, builds: Builds, *, wait: bool) -> Metadata:
         started = time.monotonic()
         location = self._location(context.asset_key, key)
         name = f"{context.asset_key.to_user_string()}/{key}"
-        build: Build = builds.build(key)
+        build: Build = builds.of(key, location)
         code_version = context.asset_spec.code_version or "1"
         recipe = build.recipe(context.asset_key.to_user_string(), key, self.format, code_version)
 
         def write(stage: Stage) -> Written:
             stage.progress = Progress(context.log.info, name)
             written = self.write(build.content(), stage)
-            return replace(written, facts={**written.facts, "settings": dict(build.config)})
+            notes = {NOTES: dict(build.notes)} if build.notes else {}
+            return replace(written, facts={**written.facts, "settings": dict(build.config), **notes})
 
         vault = self.storage.vault
-        commit = patiently(lambda: vault.commit(location, recipe, write, force=builds.force), context.log.info)
+        attempt = partial(vault.commit, location, recipe, write, force=builds.force)
+        commit = patiently(attempt, context.log.info) if wait else attempt()
         seconds = time.monotonic() - started
         if commit.fresh:
             context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)
@@ -165,6 +176,15 @@ def _record_finished(context: dg.OutputContext, finished: Mapping[str, Metadata]
     for key, metadata in finished.items():
         tags = dagster_private.data_version_tag(_version({key: metadata}))
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
+
+
+def _tell_failed(context: dg.OutputContext, failed: Mapping[str, ImgassetsError]) -> None:
+    """The page of a partition shows its events: without one it is red, and says nothing."""
+    for key, error in failed.items():
+        text = str(error)
+        context.log_event(
+            dg.AssetObservation(context.asset_key, description=text, partition=key, metadata={"failed": text})
+        )
 
 
 def _failure(asset: str, failed: Mapping[str, ImgassetsError], total: int) -> dg.Failure:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from imgassets import ct_views
 from imgassets.commit import Location, Manifest, Stage, Written
-from imgassets.errors import BadInput, StoreError
+from imgassets.errors import BadInput, ImgassetsError, StoreError
 from imgassets.formats import ct_split
 from imgassets.formats.ct_shard import FORMAT, Resampled, WrittenShard, write_shard
 from imgassets.io import dagster_private
@@ -159,15 +159,15 @@ class CtIndexIOManager(IndexIOManager):
             super().handle_output(context, obj)
         finally:
             for split in context.asset_partition_keys:
-                self._register(context, split)
+                context.log.info(self.register(dagster_private.instance_of(context), context.asset_key, split))
 
-    def _register(self, context: dg.OutputContext, split: str) -> None:
+    def register(self, instance: dg.DagsterInstance, asset_key: dg.AssetKey, split: str) -> str:
+        """Tell Dagster of the shards that the index of a split has; says what is new to it."""
         try:
-            facts = self.artifact(context.asset_key, split).manifest.facts
-        except Exception as error:  # the commit has said why there is none
-            context.log.debug("no partitions for %s: %s", split, error)
-            return
-        name, instance = partitions_name(context.asset_key.path[0]), dagster_private.instance_of(context)
+            facts = self.artifact(asset_key, split).manifest.facts
+        except (ImgassetsError, OSError) as error:  # the commit has said why there is none
+            return f"no partitions for {split}: {error}"
+        name = partitions_name(asset_key.path[0])
         wanted = [shard_partition(split, number) for number in range(facts["shards"])]
         known = {key for key in instance.get_dynamic_partitions(name) if key.rpartition("-")[0] == split}
         if new := [key for key in wanted if key not in known]:
@@ -175,9 +175,7 @@ class CtIndexIOManager(IndexIOManager):
         stale = sorted(known - set(wanted))
         for key in stale:
             instance.delete_dynamic_partition(name, key)
-        context.log.info(
-            "%s: %d shards, %d new, %d no longer there %s", split, len(wanted), len(new), len(stale), stale
-        )
+        return f"{split}: {len(wanted)} shards, {len(new)} new, {len(stale)} no longer there {stale}"
 
 
 def partitions_name(dataset: str) -> str:

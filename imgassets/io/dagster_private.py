@@ -179,10 +179,14 @@ class StepFailure:
     """Message of the error that all others came of; its own alone says what happened."""
     metadata: Mapping[str, Any]
     """Value by name, of a `Failure` that was raised on purpose."""
+    interrupted: bool
+    """Whether a signal ended it."""
 
 
 def step_failures(result: dg.ExecuteInProcessResult) -> list[StepFailure]:
     """How steps of a run failed, in order; public results tell that they did."""
+    from dagster._core.execution.plan.objects import ErrorSource
+
     failures = []
     for event in result.all_events:
         if event.is_step_failure:
@@ -192,10 +196,36 @@ def step_failures(result: dg.ExecuteInProcessResult) -> list[StepFailure]:
                 error = error.cause
             message = error.message if error is not None else data.error_display_string
             metadata = data.user_failure_data.metadata if data.user_failure_data else {}
-            failures.append(
-                StepFailure(str(event.node_name), message, {name: value.value for name, value in metadata.items()})
-            )
+            values = {name: value.value for name, value in metadata.items()}
+            interrupted = data.error_source is ErrorSource.INTERRUPT
+            failures.append(StepFailure(str(event.node_name), message, values, interrupted))
     return failures
+
+
+def was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a signal ended the run: it then counts as failed, and the result is the same as of one that did."""
+    return any(failure.interrupted for failure in step_failures(result))
+
+
+def cancel(instance: dg.DagsterInstance, run_id: str, message: str) -> None:
+    """Record a run as canceled that has begun and not succeeded, also one that is recorded as failed."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status is not dg.DagsterRunStatus.SUCCESS:
+        instance.report_run_canceled(run, message)
+
+
+def at_work(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Runs that have begun and not ended, as far as is recorded."""
+    begun = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    return [record.dagster_run for record in instance.get_run_records(dg.RunsFilter(statuses=begun))]
+
+
+def end(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:
+    """Record that a run has failed, or is canceled if that was asked for: its own process cannot any more."""
+    if run.status is dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, message)
+    else:
+        instance.report_run_failed(run, message)
 
 
 def tag_run(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, str]) -> None:

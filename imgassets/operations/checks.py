@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from imgassets.io import dagster_private
-from imgassets.operations.launcher import gone, this_host
+from imgassets.operations.launcher import gone, of_this_process
 from imgassets.operations.selection import definitions
 from imgassets.planning.graph import Asset, run_tags
 from imgassets.planning.records import runs_of
@@ -53,13 +53,15 @@ def run_checks(
     partitions: Sequence[str],
     instance: dg.DagsterInstance,
     loggers: Mapping[str, Any],
+    run_id: str | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run checks alone, recorded in `instance`, on neighbouring partitions; on none those that judge all at once."""
     job = dagster_private.job_of_checks(definitions(), checks)
     return job.execute_in_process(
         run_config=loggers,
         instance=instance,
-        tags=this_host() | (run_tags(partitions) if partitions else {}),
+        run_id=run_id,
+        tags=of_this_process() | (run_tags(partitions) if partitions else {}),
         raise_on_error=False,
     )
 

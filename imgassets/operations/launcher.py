@@ -17,6 +17,7 @@ from imgassets.io.dagster_private import CheckRunHealthResult, LaunchRunContext,
 
 HOST_TAG = "imgassets/host"
 """Tag of a run that names the host of its process."""
+RETRIES_TAG = "dagster/max_retries"
 SLACK = 2.0
 """Seconds by which clocks of events and of processes may differ."""
 
@@ -60,6 +61,21 @@ def _here(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
 def this_host() -> dict[str, str]:
     """The tag of a run whose process is on this host."""
     return {HOST_TAG: socket.gethostname()}
+
+
+def of_this_process() -> dict[str, str]:
+    """Tags of a run in this process: the daemon cannot begin it again, and says so with a traceback if it is to."""
+    return this_host() | {RETRIES_TAG: "0"}
+
+
+def end_gone(instance: dg.DagsterInstance) -> list[str]:
+    """End the runs whose process is gone, as the daemon would, where one runs; returns their ids."""
+    ended = []
+    for run in dagster_private.at_work(instance):
+        if reason := gone(run, instance):
+            dagster_private.end(instance, run, f"The run did not end by itself: {reason}. What it finished stays.")
+            ended.append(run.run_id)
+    return ended
 
 
 def lives(pid: int, seen: float) -> bool:

@@ -11,6 +11,7 @@ from yaml import MarkedYAMLError
 
 from imgassets.errors import BadInput
 from imgassets.io import dagster_private
+from imgassets.io.ct_rate import CtIndexIOManager, partitions_name
 from imgassets.planning.graph import Asset, Graph
 from imgassets.projects import Project
 
@@ -66,6 +67,15 @@ def graph() -> Graph:
     return _graph(definitions())
 
 
+def register_again(graph: Graph, instance: dg.DagsterInstance) -> None:
+    """Tell Dagster of the partitions that indexes in the vault list, where its database has none: a new one has not."""
+    for asset in graph.assets.values():
+        index, name = asset.io_manager, partitions_name(asset.key.path[0])
+        if isinstance(index, CtIndexIOManager) and not instance.get_dynamic_partitions(name):
+            for split in asset.keys(instance):
+                index.register(instance, asset.key, split)
+
+
 _loaded: list[tuple[dg.Definitions, Graph]] = []
 
 
@@ -117,6 +127,8 @@ def parse_range(text: str, keys: Sequence[str]) -> list[str]:
     Raises:
         BadInput: an end is no partition, or B comes before A.
     """
+    if not keys:
+        raise BadInput(f"There is no partition {text!r}, nor any other: materialize the index that lists them first.")
     first, dots, last = text.partition("..")
     ends = [first, last if dots else first]
     if not all(ends):

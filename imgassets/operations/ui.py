@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dagster as dg
 
+from imgassets.environment import FOLDERS, dagster_home
 from imgassets.errors import StoreError
 from imgassets.io import dagster_private
 from imgassets.operations.guard import LOOPBACK, Guard
@@ -36,7 +39,7 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
         hosts: further host names to answer to.
 
     Raises:
-        StoreError: the port is taken.
+        StoreError: the port is taken, or another one looks after this home.
     """
     import uvicorn
 
@@ -49,6 +52,7 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
                 f"Port {port} of {HOST} is taken: stop what uses it, or name another with --port."
             ) from error
         with (
+            nullcontext() if read_only else only_one(dagster_home()),
             TemporaryDirectory(prefix="imgassets-ui-") as folder,
             dg.DagsterInstance.get() as instance,
             dagster_private.web_app(instance, workspace := _workspace(folder), read_only=read_only) as app,
@@ -73,6 +77,32 @@ def _workspace(folder: str) -> Path:
         module["working_directory"] = str(project.root)
     path.write_text(json.dumps({"load_from": [{"python_module": module}]}), encoding="utf-8")
     return path
+
+
+@contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """The right to run the daemon of a home: two take each other's runs for dead, and may start one twice.
+
+    Raises:
+        StoreError: another process has it.
+    """
+    path = home / FOLDERS[2] / "daemon.lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise StoreError(
+                f"Process {file.read().strip()} looks after {home} already: open its UI, or add --read-only here."
+            ) from None
+        except OSError:  # a file system without locks
+            yield
+            return
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from imgassets.environment import Storage
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifacts
+from imgassets.io.asked import NOTES
 from imgassets.operations.backfill import Outcome, accepts, backfill
 from imgassets.operations.checks import ALL, checks_of, is_partitioned
 from imgassets.operations.selection import graph
@@ -47,9 +48,27 @@ def verify(
 ) -> Verified:
     """Read every byte of the partitions that are there, and judge them by their checks.
 
-    A partition that was made and is gone is a finding too. What is found stays noted for `repair`.
+    A partition that was made and is gone is a finding too. What is found stays noted for `repair`, also if somebody
+    stops it.
     """
     findings: list[Fault] = []
+    looked_at: set[tuple[str, str]] = set()
+    try:
+        partitions, nbytes = _look(wanted, instance, checks, observe, findings, looked_at)
+    finally:
+        _note(findings, looked_at)
+    return Verified(partitions, nbytes, findings)
+
+
+def _look(
+    wanted: Sequence[tuple[Asset, Sequence[str]]],
+    instance: dg.DagsterInstance,
+    checks: bool,
+    observe: Callable[[str], None],
+    findings: list[Fault],
+    looked_at: set[tuple[str, str]],
+) -> tuple[int, int]:
+    """Add to what is found, and to what was looked at to the end; returns partitions and bytes."""
     partitions = nbytes = 0
     for asset, keys in wanted:
         recorded, before = dagster_private.recorded(instance, asset.key), partitions
@@ -67,11 +86,12 @@ def verify(
             except ImgassetsError as error:
                 partitions += 1
                 findings.append(Fault(asset.name, key, "bytes", str(error)))
+            looked_at.add((asset.name, key))
             observe(f"{asset.name}/{key}")
         if checks and partitions > before:
             findings += _failed_checks(asset, ALL, instance)
-    _note(findings, {(asset.name, key) for asset, keys in wanted for key in [*keys, ALL]})
-    return Verified(partitions, nbytes, findings)
+        looked_at.add((asset.name, ALL))
+    return partitions, nbytes
 
 
 def noted() -> list[Fault]:
@@ -115,10 +135,12 @@ def _settings(asset: Asset, key: str) -> dict[str, Any]:
     from imgassets.commit import load
 
     try:
-        settings = load(asset.artifact(key).location.manifest).settings
+        manifest = load(asset.artifact(key).location.manifest)
     except (OSError, StoreError):
         return {}
-    return {name: value for name, value in settings.items() if accepts(asset, {name: value})}
+    settings = {name: value for name, value in manifest.settings.items() if accepts(asset, {name: value})}
+    declared = sorted(settings.keys() - manifest.facts.get(NOTES, {}).keys())
+    return settings | {"reset": declared}  # what nobody asked for is not to be remembered
 
 
 def _failed_checks(asset: Asset, key: str, instance: dg.DagsterInstance) -> Iterator[Fault]:

@@ -196,7 +196,8 @@ class Prospects:
         else:
             reason = difference(current.recipe, recipe)
         verdict = Verdict.BUILD if reason else Verdict.KEEP
-        return Prospect(asset, partition, verdict, reason or "unchanged", current, recipe, build, unread_inputs)
+        reason = (reason or "unchanged") + _as_before(build)
+        return Prospect(asset, partition, verdict, reason, current, recipe, build, unread_inputs)
 
     def _current(self, asset: Asset, partition: str) -> tuple[Manifest | None, str]:
         """The version that is there, and what is wrong with it."""
@@ -221,7 +222,7 @@ class Prospects:
                 {name: self._inputs(self._graph.assets[key]) for name, key in asset.upstream.items()},
                 self._config.get(asset.key, {}),
             )
-        build: Build = self._builds[asset.key].build(partition)
+        build: Build = self._builds[asset.key].of(partition, asset.artifact(partition).location)
         return build
 
     def _inputs(self, asset: Asset) -> Artifacts:
@@ -259,6 +260,11 @@ def difference(old: Recipe, new: Recipe) -> str:
         if getattr(old, what) != getattr(new, what):
             found.append(f"{what.replace('_', ' ')} {getattr(old, what)} → {getattr(new, what)}")
     return ", ".join(found) or "recipe changed"
+
+
+def _as_before(build: Build) -> str:
+    """What is made as it was asked for before, and not as the dataset declares it."""
+    return "".join(f"; {name} {value} as asked for before" for name, value in build.remembered.items())
 
 
 def _same_again(prospect: Prospect) -> bool:

@@ -8,8 +8,6 @@ from imgassets.errors import ImgassetsError
 from imgassets.io import dagster_private
 from imgassets.planning.graph import Asset
 
-ENDED_BADLY = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-
 
 def missing(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
     """Partitions that are not in the vault, or that Dagster has no record of."""
@@ -18,13 +16,22 @@ def missing(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
 
 
 def failed(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
-    """Partitions whose last attempt failed or was stopped, and that have not been made since."""
-    return [key for key, run in _attempts(asset, instance).items() if run.status in ENDED_BADLY]
+    """Partitions whose last attempt failed, and that have not been made since."""
+    return _last(asset, instance, dg.DagsterRunStatus.FAILURE)
+
+
+def stopped(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
+    """Partitions whose last attempt somebody stopped, and that have not been made since."""
+    return _last(asset, instance, dg.DagsterRunStatus.CANCELED)
 
 
 def in_progress(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
     """Partitions of runs that are waiting or at work."""
     return [key for key, run in _attempts(asset, instance).items() if not run.is_finished]
+
+
+def _last(asset: Asset, instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> list[str]:
+    return [key for key, run in _attempts(asset, instance).items() if run.status is status]
 
 
 def _attempts(asset: Asset, instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun]:

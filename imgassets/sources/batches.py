@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from imgassets.errors import BadInput
-from imgassets.sources.imagenet_npz import open_batch
+from imgassets.sources.imagenet_npz import open_batch, told_rows
 
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")
 
@@ -57,7 +57,8 @@ def batch_offsets(
     """Index, within the split whose batches are `names`, of each batch's first row: the rows of those before it.
 
     Only headers are read, and only those of batches before `last` (default: the last one in natural order); what is
-    missing or unreadable from `last` on does not matter. Raises BadInput naming the earlier batch that cannot be read.
+    missing or unreadable from `last` on does not matter. A file that was cut still tells its rows where it begins.
+    Raises BadInput naming the earlier batch whose rows cannot be told.
     """
     ordered = sorted(set(names), key=natural_key)
     if last is not None and last not in ordered:
@@ -68,13 +69,23 @@ def batch_offsets(
         if name == (last or ordered[-1]):
             break
         try:
-            total += open_batch(find_batches(folder, [name])[name], resolution=resolution).rows
+            total += _rows(find_batches(folder, [name])[name], resolution)
         except BadInput as error:
             raise BadInput(
                 f"{name}.npz cannot be read, so the global index of the batches after it"
                 f"{f', {last},' if last else ''} is unknown: {error}"
             ) from error
     return offsets
+
+
+def _rows(path: Path, resolution: int) -> int:
+    try:
+        return open_batch(path, resolution=resolution).rows
+    except BadInput as error:
+        try:
+            return told_rows(path, resolution)
+        except BadInput:
+            raise error from None
 
 
 def _listed(names: list[str]) -> str:

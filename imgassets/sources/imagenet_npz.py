@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from imgassets.errors import BadInput
 from imgassets.places import Place, slice_of
 from imgassets.sources.inspection import Inspection
-from imgassets.sources.npz import NpzFile, NpzMember, Stream, open_npz, read_at
+from imgassets.sources.npz import NpzFile, NpzMember, Stream, open_npz, read_at, torn_npz
 from imgassets.sources.pixel_statistics import PixelStatistics
 from imgassets.sources.zip_directory import MAX_BYTES, MAX_RATIO
 
@@ -214,6 +214,24 @@ def open_batch(
         _check_mean(npz.path, members["mean"], 3 * resolution**2)
     ignored = tuple(name for name in npz.entries if name not in names)
     return NpzBatch(npz, npz.path, resolution, rows, members, ignored)
+
+
+def told_rows(path: str | os.PathLike[str], resolution: int) -> int:
+    """Rows of a batch that `open_batch` refuses, by the headers in it that are whole: those of a file that was cut are.
+
+    Raises BadInput if they do not tell, or contradict each other.
+    """
+    npz = torn_npz(path)
+    if "data.npy" not in npz.entries:
+        raise BadInput(f"{npz.path} does not tell how many rows it has")
+    rows = _check_data(npz.path, npz.npy("data.npy"), resolution)
+    if "labels.npy" in npz.entries:
+        try:
+            labels = npz.npy("labels.npy")
+        except BadInput:  # cut in the middle of it
+            return rows
+        _check_labels(npz.path, labels, rows)
+    return rows
 
 
 def _check_data(path: Path, data: NpzMember, resolution: int) -> int:

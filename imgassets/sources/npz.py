@@ -22,7 +22,7 @@ import numpy.lib.format as npy
 from isal import igzip_lib, isal_zlib
 
 from imgassets.errors import BadInput
-from imgassets.sources.zip_directory import MAX_BYTES, MAX_RATIO, Entry, read_directory
+from imgassets.sources.zip_directory import MAX_BYTES, MAX_RATIO, Entry, leading_entries, read_directory
 
 PIECE = 256 << 10
 """Bytes read, inflated and checksummed at a time: what stays in a level 2 cache; larger and smaller were slower."""
@@ -187,6 +187,19 @@ def open_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, max_ra
         except OSError as error:
             raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from error
     return NpzFile(path, entries, identity)
+
+
+def torn_npz(path: str | os.PathLike[str]) -> NpzFile:
+    """What can be told of a file that `open_npz` refuses: the members whose own headers are whole, from the first on.
+
+    Good for headers alone. Raises BadInput if it cannot be read.
+    """
+    path = Path(path)
+    with _opened(path) as (fd, identity):
+        try:
+            return NpzFile(path, leading_entries(fd), identity)
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 @contextmanager

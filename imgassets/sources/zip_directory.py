@@ -107,6 +107,27 @@ def read_directory(path: Path, fd: int, max_bytes: int, max_ratio: float) -> dic
     return by_name
 
 
+def leading_entries(fd: int) -> dict[str, Entry]:
+    """The members that a zip without its directory tells of itself, from its first byte up to where it cannot.
+
+    Of the last one less may be there than it says.
+    """
+    entries: dict[str, Entry] = {}
+    at, there = 0, os.fstat(fd).st_size
+    while (head := os.pread(fd, _LOCAL.size, at))[:4] == b"PK\3\4" and len(head) == _LOCAL.size:
+        _, _, flags, method, _, _, crc, packed, size, name_bytes, extra_bytes = _LOCAL.unpack(head)
+        rest = os.pread(fd, name_bytes + extra_bytes, at + _LOCAL.size)
+        size, packed = _sizes(rest[name_bytes:], size, packed)
+        name = rest[:name_bytes].decode("utf-8" if flags & _UTF8 else "cp437", "replace")
+        plain = method in _METHODS and not flags & (_ENCRYPTED | _PATCH | _SIZES_FOLLOW)
+        if not plain or name in entries or max(size, packed) > MAX_BYTES:
+            break
+        at += _LOCAL.size + name_bytes + extra_bytes
+        entries[name] = Entry(name, _METHODS[method], size, min(packed, there - at), crc, at)
+        at += packed
+    return entries
+
+
 def _declared_count(path: Path, fd: int, end: int) -> int:
     """Members the zip claims in the record that ends at `end`, where its comment begins (APPNOTE 4.3.14 to 4.3.16)."""
     start = max(0, end - _END.size - _END64_SPAN)
@@ -154,8 +175,7 @@ def _local_header(path: Path, fd: int, info: zipfile.ZipInfo) -> int:
     _, _, flags, method, _, _, crc, packed, size, name_bytes, extra_bytes = _LOCAL.unpack(head)
     rest = os.pread(fd, name_bytes + extra_bytes, info.header_offset + _LOCAL.size)
     name, extra = rest[:name_bytes], rest[name_bytes:]
-    if 0xFFFFFFFF in (packed, size):
-        size, packed = _zip64_sizes(extra, size, packed)
+    size, packed = _sizes(extra, size, packed)
     same = (
         name == info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437", "replace")
         and method == info.compress_type
@@ -171,9 +191,9 @@ def _local_header(path: Path, fd: int, info: zipfile.ZipInfo) -> int:
     return info.header_offset + _LOCAL.size + name_bytes + extra_bytes
 
 
-def _zip64_sizes(extra: bytes, size: int, packed: int) -> tuple[int, int]:
-    """Sizes from the zip64 extra field (id 1) of a local header, which holds both, unpacked first (APPNOTE 4.5.3)."""
-    while len(extra) >= 4:
+def _sizes(extra: bytes, size: int, packed: int) -> tuple[int, int]:
+    """Sizes of a local header, from its zip64 extra field (id 1) if that has them, unpacked first (APPNOTE 4.5.3)."""
+    while 0xFFFFFFFF in (packed, size) and len(extra) >= 4:
         kind, length = struct.unpack_from("<HH", extra)
         if kind == 1 and min(length, len(extra) - 4) >= 16:
             size, packed = struct.unpack_from("<QQ", extra, 4)

@@ -23,6 +23,7 @@ import xxhash
 from imgassets.commit import Location, Recipe, Stage, Vault, Written, load
 from imgassets.commit.manifest import unsaid
 from imgassets.errors import StoreError, Taken
+from imgassets.interrupts import in_order
 from imgassets.progress import Progress
 from imgassets.ranks import job_rank
 from imgassets.sources.base import Source
@@ -78,6 +79,8 @@ def convert(
     Returns:
         The store's folder, or None if other processes have yet to finish their shards.
 
+    Ctrl-C and SIGTERM take back what is half written; the next call goes on, where processes share the work.
+
     Raises:
         BadInput: something is wrong with the input, or the settings.
         StoreError: the disk is full, or somebody else writes there.
@@ -89,7 +92,8 @@ def convert(
     path = Path(output).absolute()
     recipe = Recipe(path.name, "all", inputs, unsaid(config, DEFAULTS), codec_of(format).format, "1", DEFAULTS)
     job = _Job(source, plan, recipe, path, force or not inputs, say)
-    return job.alone() if world == 1 and not job.parts.exists() else job.together(here, world, wait)
+    with in_order():
+        return job.alone() if world == 1 and not job.parts.exists() else job.together(here, world, wait)
 
 
 @dataclass(frozen=True)

@@ -128,3 +128,18 @@ def test_of_two_projects_that_begin_at_once_one_is_refused(scratch: Path) -> Non
     with pytest.raises(StoreError, match="belongs to the project scans"):
         ours.commit(location, victim.recipe("folder", 1), write)
     assert not location.path.exists()
+
+
+def test_a_record_is_synced_once_by_a_process(scratch: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("imgassets.commit.owners.fsync_above", lambda path, root: synced.append(path))
+    vault = vault_of(scratch, "me")
+    record = vault.root / OWNER
+    for version in (1, VERSION, 1):
+        commit(vault, kind, version)
+    assert synced == [record]
+    fresh = record.with_name("another")
+    fresh.write_bytes(record.read_bytes())
+    fresh.replace(record)  # by another writer, who may not have synced it
+    commit(vault, kind, VERSION)
+    assert synced == [record] * 2

@@ -53,6 +53,7 @@ class Sensors:
         self.cursors[name] = result.cursor
         json.loads(result.cursor or "{}")
         found = set()
+        self.run_keys = [str(request.run_key) for request in result.run_requests or []]
         for request in result.run_requests or []:
             (key,) = request.asset_selection or []
             keys = self.graph.keys(key.path[-1])
@@ -116,6 +117,34 @@ def test_a_half_copied_file_is_left_alone(sensors: Sensors) -> None:
     path.write_bytes(whole)
     assert "npz_index/val_data" not in sensors.look("inputs")
     assert "npz_index/val_data" in sensors.look("inputs")
+
+
+def test_two_daemons_that_take_one_look_ask_for_the_same_runs(sensors: Sensors) -> None:
+    """Dagster starts one run for each key; what is asked for in another look is another run."""
+    sensors.look("missing")
+    before = dict(sensors.cursors)
+    keys = []
+    for _ in range(2):
+        sensors.cursors = dict(before)
+        assert sensors.look("missing") == {f"npz_index/{batch}" for batch in BATCHES}
+        keys.append(sensors.run_keys)
+    assert keys[0] == keys[1]
+    assert sensors.look("missing") == {f"npz_index/{batch}" for batch in BATCHES}
+    assert not set(sensors.run_keys) & set(keys[0])
+
+
+def test_what_somebody_stopped_waits_for_a_change(sensors: Sensors) -> None:
+    sensors.look("missing")
+    asked = sensors.look("missing")
+    key = dg.AssetKey(["images", "npz_index"])
+    job = sensors.graph.defs.resolve_implicit_global_asset_job_def()
+    for name in sorted(asked):
+        partition = name.rpartition("/")[2]
+        run = sensors.instance.create_run_for_job(
+            job.get_subset(asset_selection={key}), tags={"dagster/partition": partition}, asset_selection={key}
+        )
+        sensors.instance.report_run_canceled(run)
+    assert sensors.look("missing") == set()
 
 
 def test_what_failed_waits_for_a_change(sensors: Sensors) -> None:

@@ -69,7 +69,7 @@ class Dagster:
 
 @contextmanager
 def dagster(
-    home: Path, raw: Path, workspace: Path = CHECKOUT / "workspace.yaml", monitoring: int = 120
+    home: Path, raw: Path, workspace: Path = CHECKOUT / "workspace.yaml", monitoring: int = 120, daemons: int = 1
 ) -> Iterator[Dagster]:
     """Start webserver and daemon as `make ui` does, and end both with everything they started.
 
@@ -86,7 +86,7 @@ def dagster(
     where = ["-w", str(workspace)]
     commands = {
         "webserver": ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *where],
-        "daemon": ["-c", DAEMON, "run", *where],
+        **{f"daemon{number}": ["-c", DAEMON, "run", *where] for number in range(daemons)},
     }
     with ExitStack() as stack:
         processes = [

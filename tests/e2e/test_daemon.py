@@ -23,24 +23,13 @@ import dagster as dg
 
 from imgassets import definitions
 from imgassets.components import NpzImages, automation
-from imgassets.io.arrays import ArraysIOManager
-from imgassets.io.index import IndexIOManager
-from imgassets.io.systemds import SystemDSIOManager
-from imgassets.environment import Storage
 
 automation.EVERY = 2
 dataset = NpzImages(
     name="images", train_batches=[1, 2], resolution=16, csv_size_gb=1e-4, stores=[], automation="missing"
 )
-storage = Storage()
-managers = {
-    "index_io": IndexIOManager(storage=storage),
-    "arrays_io": ArraysIOManager(storage=storage),
-    "systemds_io": SystemDSIOManager(storage=storage),
-}
 defs = dg.Definitions.merge(
-    dg.build_defs_for_component(dataset),
-    dg.Definitions(resources={"storage": storage, **managers}, executor=dg.in_process_executor),
+    dg.build_defs_for_component(dataset), dg.Definitions(executor=dg.in_process_executor)
 )
 '''
 CRASHING = '''
@@ -168,3 +157,42 @@ def test_a_crash_of_everything_loses_one_partition_at_most(tmp_path: Path) -> No
     assert set(after) == set("abcdef")
     assert {name: after[name] for name in before} == before
     assert not list(home.glob("store/**/.*.stage"))
+
+
+def test_two_daemons_ask_for_nothing_twice(tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / "images"
+    raw.mkdir(parents=True)
+    batches = ("train_data_batch_1", "train_data_batch_2", "val_data")
+    for number, batch in enumerate(batches):
+        save_npz(raw / f"{batch}.npz", **rows(number, 6))
+    with dagster(tmp_path / "home", tmp_path / "raw", workspace=write(tmp_path, AUTOMATED), daemons=2) as server:
+        server.wait("the sample", lambda: materialized(server, "images/csv_sample") == {"train", "val"}, 400)
+        time.sleep(10)
+        assert set(statuses(server)) == {"SUCCESS"}
+        query = "{ runsOrError(limit: 100) { ... on Runs { results { assetSelection { path } tags { key value } } } } }"
+        asked: Counter[str] = Counter()
+        for run in server.query(query)["runsOrError"]["results"]:
+            tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+            ends = [tags[name] for name in sorted(tags) if "partition" in name]
+            asked[f"{run['assetSelection']} {ends}"] += 1
+        print(asked)
+        assert set(asked.values()) == {1}
+
+
+def test_a_run_that_is_terminated_says_where_and_counts_as_no_failure(tmp_path: Path) -> None:
+    workspace = write(tmp_path, CRASHING)
+    with dagster(tmp_path / "home", tmp_path / "raw", workspace=workspace) as server:
+        server.query(LAUNCH, params={"assetSelection": [{"path": ["lines"]}], "partitionNames": list("abcdef")})
+        server.wait("the run", (server.home / "waiting").exists, 300)
+        runs = "{ runsOrError(limit: 5) { ... on Runs { results { runId status } } } }"
+        (run,) = server.query(runs)["runsOrError"]["results"]
+        terminate = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+        server.query(terminate, id=run["runId"])
+        server.wait("its end", lambda: statuses(server) == {"CANCELED": 1}, 120)
+        query = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+            ... on ExecutionStepFailureEvent { error { message causes { message } } }
+            ... on RunCanceledEvent { error { message } } } } } }"""
+        told = str(server.query(query, id=run["runId"]))
+        assert "Interrupted at lines/d: 3 of 6 partitions are finished, and stay." in told
+        assert materialized(server, "lines") == set("abc")
+        assert not list(server.home.glob("store/**/.*.stage"))

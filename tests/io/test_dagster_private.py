@@ -199,6 +199,51 @@ def test_the_process_of_a_run(declared: dg.Definitions, tmp_path: Path) -> None:
         assert found.tags["imgassets/host"] == "here"
 
 
+def test_how_runs_are_ended_from_outside(instance: dg.DagsterInstance) -> None:
+    """Without it: what was interrupted counts as failed, and runs of dead processes stay at work for ever."""
+    status = dg.DagsterRunStatus
+
+    @dg.job
+    def job() -> None:
+        """Nothing."""
+
+    def run(now: dg.DagsterRunStatus) -> str:
+        return instance.create_run_for_job(job, status=now).run_id
+
+    runs = {now: run(now) for now in (status.STARTED, status.CANCELING, status.FAILURE, status.SUCCESS)}
+    begun = dagster_private.at_work(instance)
+    assert {one.run_id for one in begun} == {runs[status.STARTED], runs[status.CANCELING]}
+    for one in begun:
+        dagster_private.end(instance, one, "gone")
+    for run_id in (runs[status.FAILURE], runs[status.SUCCESS], "no-such-run"):
+        dagster_private.cancel(instance, run_id, "stopped")
+    after = {now: record.status for now in runs if (record := instance.get_run_by_id(runs[now]))}
+    assert after == {
+        status.STARTED: status.FAILURE,
+        status.CANCELING: status.CANCELED,
+        status.FAILURE: status.CANCELED,
+        status.SUCCESS: status.SUCCESS,
+    }
+
+
+def test_interruptions_are_told_from_failures(instance: dg.DagsterInstance) -> None:
+    """Without it: Ctrl-C in a backfill ends one run of it, and the next ones go on."""
+
+    def ended_by(error: BaseException) -> bool:
+        @dg.op
+        def work() -> None:
+            raise error
+
+        @dg.job
+        def job() -> None:
+            work()
+
+        return dagster_private.was_interrupted(job.execute_in_process(instance=instance, raise_on_error=False))
+
+    assert ended_by(dg.DagsterExecutionInterruptedError())
+    assert not ended_by(ValueError())
+
+
 def test_a_launcher_knows_its_instance() -> None:
     """Without it: `run_launcher` in dagster.yaml, and with it every run from the UI and the daemon."""
     launcher = dg.DefaultRunLauncher()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import dagster as dg
@@ -13,7 +14,7 @@ import pytest
 from imgassets.commit import lock
 from imgassets.environment import Storage
 from imgassets.errors import Taken
-from imgassets.io import patience
+from imgassets.io import dagster_private, patience
 from imgassets.io.artifacts import Build, Builds
 from imgassets.io.base import _failure
 from imgassets.io.patience import patiently
@@ -93,3 +94,45 @@ def test_in_the_end_it_fails_and_may_be_tried_again(storage: Storage, monkeypatc
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert "is being written by process" in failure.error_display_string
     assert _failure("made", {"one": Taken("x is being written by somebody")}, 1).allow_retries
+
+
+def data_version(instance: dg.DagsterInstance) -> str:
+    record = instance.get_latest_data_version_record(dg.AssetKey("made"))
+    assert record is not None
+    assert record.asset_materialization is not None
+    (tag,) = dagster_private.data_version_tag("")
+    return str((record.asset_materialization.tags or {})[tag])
+
+
+def test_what_somebody_else_makes_is_come_back_to_at_the_end(storage: Storage) -> None:
+    keys, tried = ["one", "two", "three"], list[str]()
+    io = Line(storage=storage)
+
+    @dg.asset(
+        name="made",
+        partitions_def=dg.StaticPartitionsDefinition(keys),
+        io_manager_key="io",
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def made() -> Builds:
+        def build(key: str) -> Build:
+            def content() -> str:
+                tried.append(key)
+                if key == "three":
+                    held.close()
+                return key
+
+            return Build(content, config={"key": key})
+
+        return Builds(build)
+
+    tags = {"dagster/asset_partition_range_start": "one", "dagster/asset_partition_range_end": "three"}
+    with dg.DagsterInstance.ephemeral() as instance, ExitStack() as held:
+        held.enter_context(lock.exclusive(io.artifact(dg.AssetKey("made"), "one").location))
+        result = dg.materialize([made], resources={"io": io}, instance=instance, tags=tags)
+        assert tried == ["two", "three", "one"]
+        events = [str(event.materialization.partition) for event in result.all_events if event.is_step_materialization]
+        before = data_version(instance)
+        assert dg.materialize([made], resources={"io": io}, instance=instance, tags=tags).success
+        assert data_version(instance) == before  # whatever the order
+    assert sorted(events) == sorted(keys)

@@ -45,6 +45,8 @@ def test_a_range_has_both_ends(first: str, last: str) -> None:
     else:
         assert parse_range(f"{first}..{last}", KEYS) == KEYS[start : stop + 1]
     assert parse_range(first, KEYS) == [first]
+    with pytest.raises(BadInput, match="materialize the index"):
+        parse_range(first, [])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imgassets.operations import checks
+from imgassets.operations import checks, launcher
 from imgassets.operations.selection import definitions, select_one
 from tests.operations.conftest import BATCHES, CHECKOUT, Home, clear, enter, fresh, remember
 
@@ -117,7 +117,8 @@ def test_only_the_checks_that_were_left_are_run(killed: Home, monkeypatch: pytes
 
 
 def test_what_a_run_at_work_has_planned_is_left_to_it(killed: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "gone", lambda *_: None)
+    for module in (checks, launcher):
+        monkeypatch.setattr(module, "gone", lambda *_: None)
     assert killed.json("backfill", "imagenet64/arrays")[0]["checked"] == []
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from imgassets.operations.passport import passport
 from imgassets.operations.plan import plan
+from imgassets.operations.selection import register_again
+from imgassets.operations.view import view
 from imgassets.planning.graph import Graph
 from imgassets.sample_data.ct_rate import BLANK, files
 from imgassets.sources import hub
@@ -121,3 +123,18 @@ def test_a_plan_does_not_read_a_mirror(world: World, monkeypatch: pytest.MonkeyP
     assert not (world.folder / "state").exists()
     world.make("volume_index", "train")
     assert steps() == ["keep"]
+
+
+def test_a_new_database_is_told_of_the_shards_that_there_are(world: World, tmp_path: Path) -> None:
+    world.all("train")
+    graph = graph_of(world)
+    shards = graph.assets[dg.AssetKey(["ct", "shards"])]
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert shards.keys(instance) == []
+        register_again(graph, instance)
+        assert shards.keys(instance) == world.partitions("train")
+        assert len(view(shards, shards.keys(instance), tmp_path / "view")) == len(world.partitions("train"))
+        instance.delete_dynamic_partition("ct_shards", shards.keys(instance)[0])
+        kept = shards.keys(instance)
+        register_again(graph, instance)
+        assert shards.keys(instance) == kept  # what it knows is for the index to say

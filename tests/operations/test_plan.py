@@ -79,3 +79,28 @@ def test_a_file_that_was_only_touched_costs_a_look(made: Home) -> None:
     assert step["partition"] == "val_data"
     assert made.built("imagenet64/npz_index", "--stale") == set()  # its bytes are the same
     assert made.json("plan", "imagenet64/npz_index")["totals"]["build"] == 0
+
+
+def test_what_was_asked_for_before_is_named_and_kept(home: Home) -> None:
+    home.run("backfill", "+imagenet64/csv_sample", *SMALL)
+    (counts,) = home.json("status", "imagenet64/csv_sample")
+    assert (counts["current"], counts["stale"]) == (2, 0)
+    (outcome,) = home.json("backfill", "imagenet64/csv_sample", "--stale")
+    assert outcome["built"] == []
+    steps = home.json("plan", "imagenet64/csv_sample")["partitions"]
+    assert {step["reason"] for step in steps} == {"unchanged; csv_size_gb 0.001 as asked for before"}
+    reset = home.json("plan", "imagenet64/csv_sample", "--reset", "csv_size_gb")["partitions"]
+    assert {step["reason"] for step in reset} == {"csv_size_gb 0.001 → 2.0"}
+    assert "has all of the settings size" in home.run("plan", "*", "--reset", "size", code=1).output
+    (outcome,) = home.json("backfill", "imagenet64/csv_sample", "--reset", "csv_size_gb", "--set", "csv_size_gb=0.0005")
+    assert len(outcome["built"]) == 2
+    reasons = {reason for one in home.json("status", "imagenet64/csv_sample") for reason in one["reasons"].values()}
+    assert reasons == {"csv_size_gb 0.0005 → 2.0"}
+    home.run("backfill", "imagenet64/csv_sample", "--partitions", "val", "--set", "csv_size_gb=0.001")
+    sample = home.store / "csv_sample" / "val" / "imagenet_val_0.001GB.csv"
+    manifest = sample.parent / ".imgassets.json"
+    before = manifest.read_bytes()
+    sample.write_bytes(b"")
+    home.run("verify", "imagenet64/csv_sample", code=1)
+    home.run("repair")
+    assert manifest.read_bytes() == before

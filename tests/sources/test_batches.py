@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from imgassets.errors import LIMIT, BadInput
 from imgassets.sources.batches import batch_offsets, find_batches, natural_key
+from tests.components.imagenet import rows, save_npz
 from tests.sources.zips import batch_parts, write
 
 TRAIN = [f"train_data_batch_{i}" for i in range(1, 11)]
@@ -103,3 +106,39 @@ def test_a_missing_earlier_batch_is_named(tmp_path: Path) -> None:
     folder_of(tmp_path, {"b_1": 2, "b_3": 3})
     with pytest.raises(BadInput, match=r"^b_2\.npz cannot be read.*lacks b_2\.npz"):
         batch_offsets(tmp_path, ["b_1", "b_2", "b_3"], resolution=16, last="b_3")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@given(share=st.floats(0, 1), flip=st.none() | st.integers(0, 200))
+def test_what_is_left_of_a_cut_batch_tells_its_rows_or_nothing(
+    tmp_path_factory: pytest.TempPathFactory, compression: int, share: float, flip: int | None
+) -> None:
+    path = tmp_path_factory.mktemp("cut") / "b_1.npz"
+    save_npz(path, compression, **rows(1, 40))
+    content = bytearray(path.read_bytes())
+    head = content[: int(share * len(content))]
+    if flip is not None and len(head):
+        head[flip % len(head)] ^= 1 << flip % 8
+    path.write_bytes(head)
+    told = None
+    with suppress(BadInput):
+        told = batch_offsets(path.parent, ["b_1", "b_2"], resolution=16)["b_2"]
+    if flip is None:
+        assert told == 40 or (told is None and len(head) < 20_000)
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", b"PK\3\4"]))
+def test_anything_else_tells_nothing(tmp_path_factory: pytest.TempPathFactory, content: bytes, magic: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "b_1.npz"
+    path.write_bytes(magic + content)
+    with pytest.raises(BadInput, match=r"^b_1\.npz cannot be read"):
+        batch_offsets(path.parent, ["b_1", "b_2"], resolution=16)
+
+
+def test_a_cut_batch_whose_headers_contradict_each_other_tells_nothing(tmp_path: Path) -> None:
+    members = rows(1, 40)
+    save_npz(tmp_path / "b_1.npz", labels=members["labels"][:-1], data=members["data"])
+    path = tmp_path / "b_1.npz"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(BadInput, match="cut short or damaged"):
+        batch_offsets(tmp_path, ["b_1", "b_2"], resolution=16)

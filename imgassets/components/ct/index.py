@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imgassets.commit import check_count
 from imgassets.errors import BadInput
 from imgassets.formats.index import Index
 from imgassets.sources.ct_rate import CLASSES, Listing, VolumeRow, join, prevalence, read_table, skips, table_paths
@@ -41,12 +42,13 @@ class IndexSettings:
 def make_index(repository: Repository, revision: str, settings: IndexSettings, work: Path) -> Index:
     """List the volumes and cut them into shards; tables pass through the folder `work`, which is removed again.
 
-    Raises BadInput when a table is missing or not what it should be, or when no volume is left.
+    Raises BadInput when a table is missing or not what it should be, when no volume is left, or with too many shards.
     """
     if isinstance(repository, Archives):
         listing = repository.listing(settings.samples_per_shard)
     else:
         listing = _joined(repository, revision, settings, work)
+    check_count(f"The asset of the shards of {settings.split}", listing.shards)
     used = [volume for volume in listing.volumes if volume.skip is None]
     if not used:
         raise BadInput(f"{repository.name} has no usable volume of {settings.split} ({len(listing.volumes)} listed).")

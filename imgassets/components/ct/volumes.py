@@ -171,6 +171,7 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
         dataset.name,
         "volume_index",
         code_version="1",
+        declared=dataset,
         partitions_def=dg.StaticPartitionsDefinition(dataset.splits),
         io_manager_key="ct_index_io",
         kinds={"huggingface", "parquet"},

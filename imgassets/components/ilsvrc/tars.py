@@ -219,6 +219,7 @@ def _tfrecords(dataset: IlsvrcTars) -> dg.AssetsDefinition:
         dataset.name,
         "tfrecords",
         code_version="1",
+        declared=dataset,
         partitions_def=dg.StaticPartitionsDefinition([key for keys in stems.values() for key in keys]),
         backfill_policy=dg.BackfillPolicy.multi_run(run_size(counts)),
         io_manager_key="tfrecords_io",

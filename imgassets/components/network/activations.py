@@ -152,8 +152,7 @@ class Activations(dg.Component, dg.Resolvable):
 
     def overridden(self, config: NetworkConfigOverrides) -> "Activations":
         """These settings with those of a run's configuration in their place."""
-        given = {name: value for name, value in config.model_dump().items() if value is not None and name != "force"}
-        return replace(self, **given)
+        return replace(self, **config.asked)
 
     def network_run(self, storage: Storage, device: Device) -> NetworkRun:
         """The network of one run."""
@@ -224,6 +223,7 @@ def _activations(dataset: Activations, source: Input) -> dg.AssetsDefinition:
         dataset.name,
         "activations",
         code_version="1",
+        declared=dataset,
         partitions_def=_partitions(source),
         ins=source.ins,
         pool=POOL,
@@ -249,6 +249,7 @@ def _reconstructions(dataset: Activations, source: Input) -> dg.AssetsDefinition
         dataset.name,
         "reconstructions",
         code_version="1",
+        declared=dataset,
         partitions_def=_partitions(source),
         ins=source.ins,
         pool=POOL,
@@ -273,6 +274,7 @@ def _generated(dataset: Activations) -> dg.AssetsDefinition:
         dataset.name,
         "generated",
         code_version="1",
+        declared=dataset,
         partitions_def=dg.StaticPartitionsDefinition([str(i) for i in range(dataset.generated_chunks)]),
         pool=POOL,
         io_manager_key="activations_io",

@@ -217,6 +217,7 @@ def _csv_sample(dataset: NpzImages) -> dg.AssetsDefinition:
         dataset.name,
         "csv_sample",
         code_version="1",
+        declared=dataset,
         partitions_def=dg.StaticPartitionsDefinition(list(dataset.splits)),
         io_manager_key="systemds_io",
         kinds={"csv"},

@@ -265,6 +265,15 @@ def test_counts_of_a_split_around_whole_shards(tmp_path: Path, count: int, sizes
     assert split.study_ids == list(keys)
 
 
+def test_more_shards_than_dagster_handles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgassets.commit.names.MOST_PARTITIONS", 2)
+    keys = tuple(f"valid_{i}_a_1" for i in range(1, 7))
+    content = dict(files({"valid": keys}, shape=(12, 11, 10), spacing=SPACING))
+    world = World(tmp_path, mirror(tmp_path / "mirror", content), samples_per_shard=2)
+    assert "would have 3 partitions, and Dagster handles up to 2" in world.fail("volume_index", "valid")
+    assert world.partitions("valid") == []
+
+
 def test_tables_that_disagree_are_listed(content: dict[str, bytes], tmp_path: Path) -> None:
     content = dict(content)
     labels = "dataset/multi_abnormality_labels/train_predicted_labels.csv"

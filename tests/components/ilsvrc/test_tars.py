@@ -31,6 +31,7 @@ from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.operations.view import view
 from imgassets.planning.graph import Asset, Graph
 from imgassets.planning.prospects import Prospects
+from imgassets.projects import PACKAGE
 from imgassets.sample_data import ilsvrc2012
 from imgassets.sources import ilsvrc
 from imgassets.sources.ilsvrc_index import Ilsvrc
@@ -334,7 +335,8 @@ def test_another_seed_is_another_order_and_noticed_when_mixed(
     assert release.all_shards(seed=7).success
     digests, other = release.digests(), finished.digests()
     assert all((digests[name] == other[name]) == name.startswith("validation") for name in digests)
-    result = release.run("tfrecords", "train-00001-of-00008")
+    assert every_image_once(release.run("tfrecords", "train-00001-of-00008")).passed  # it has the seed it had
+    result = release.run("tfrecords", "train-00001-of-00008", reset=["seed"])
     once = every_image_once(result)
     assert not once.passed
     assert once.severity is dg.AssetCheckSeverity.ERROR
@@ -436,6 +438,14 @@ def test_shard_counts_come_from_the_yaml_or_the_environment(monkeypatch: pytest.
             IlsvrcTars(name="x").shard_counts  # noqa: B018
     with pytest.raises(BadInput, match="train has 0 shards"):
         IlsvrcTars(name="x", shards={"train": 0, "validation": 2}).shard_counts  # noqa: B018
+
+
+def test_more_shards_than_dagster_handles(raw: Path, tmp_path: Path) -> None:
+    context: Any = SimpleNamespace(path=PACKAGE)
+    told = "ilsvrc2012/tfrecords would have 5,001 partitions, and Dagster handles up to 5,000"
+    with pytest.raises(BadInput, match=told):
+        IlsvrcTars("ilsvrc2012", shards={"train": 5000, "validation": 1}).build_defs(context)
+    assert IlsvrcTars("ilsvrc2012", shards={"train": 4999, "validation": 1}).build_defs(context)
 
 
 @pytest.mark.parametrize("train", [1, 7, 16, 100, 128, 1000, 1024, 2048])

@@ -43,6 +43,14 @@ def published(made: Graph, asset: str) -> set[str]:
     return found
 
 
+def observed(made: Graph, asset: str, partition: str) -> str:
+    """What the last event of a partition says."""
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(["tiny", asset]), asset_partitions=[partition])
+    (record,) = made.instance.fetch_observations(wanted, limit=1).records
+    assert record.asset_observation is not None
+    return str(record.asset_observation.metadata["failed"].value)
+
+
 def assert_only(result: Result, bad: dict[str, str], made: Graph, asset: str, total: int = len(KEYS)) -> None:
     """Exactly the partitions in `bad` failed, each with its words, and all others were made."""
     assert not result.success
@@ -50,6 +58,7 @@ def assert_only(result: Result, bad: dict[str, str], made: Graph, asset: str, to
     for key, words in bad.items():
         reason = result.reasons[key]
         assert words in reason
+        assert observed(made, asset, key) == reason  # on the partition's own page
         assert "\n" not in reason
         assert len(reason) <= LIMIT
     first = next(iter(result.reasons))
@@ -156,6 +165,18 @@ def test_batches_after_an_unreadable_one_name_it_and_the_others_finish(tiny: Gra
     assert_only(result, dict.fromkeys(KEYS[:3], words), tiny, "npz_index")
     assert all("is empty (0 bytes)" in reason for reason in result.reasons.values())
     assert "global index" in result.reasons[BAD]
+
+
+@pytest.mark.parametrize("name", ["train_data_batch_1", "train_data_batch_2"])
+def test_a_cut_batch_leaves_later_batches_alone(tiny: Graph, name: str) -> None:
+    """Its directory, at the end, is gone; how many rows it has stands where it begins."""
+    whole = (tiny.raw / f"{name}.npz").read_bytes()
+    (tiny.raw / f"{name}.npz").write_bytes(whole[: len(whole) * 9 // 10])
+    assert_only(tiny.run("npz_index"), {name: "cut short or damaged"}, tiny, "npz_index")
+    assert tiny.artifact("npz_index", BAD).open().table(["global_index"])["global_index"][0].as_py() == 50
+    (tiny.raw / f"{name}.npz").write_bytes(whole)
+    result = tiny.run("npz_index")
+    assert {key for key, found in result.metadata.items() if found["state"] == "built"} == {name}
 
 
 def test_a_damaged_pixel_leaves_later_batches_alone(tiny: Graph) -> None:

@@ -151,7 +151,7 @@ def test_a_smaller_sample_is_a_prefix_of_a_larger_one_and_replaces_it(made: Grap
     assert all(0 < len(less) < len(more) and more.startswith(less) for less, more in zip(small, large, strict=True))
     assert made.run("csv_sample", "train", csv_size_gb=0.005, seed=1).success
     assert contents()[0] != small[0]
-    assert made.run("csv_sample", "train", csv_size_gb=0.02).success
+    assert made.run("csv_sample", "train", csv_size_gb=0.02, reset=["seed"]).success
     assert contents() == large
 
 
@@ -267,7 +267,7 @@ def test_binary_block_as_run_configuration_adds_twins(made: Graph) -> None:
         meta = json.loads(path.with_name(path.name + ".mtd").read_text())
         assert meta["format"] == "binary"
         assert meta["rows"] == len(csv_files(made, "val")[0])
-    assert made.run("csv_sample", "val", csv_size_gb=0.02).success
+    assert made.run("csv_sample", "val", csv_size_gb=0.02, reset=["binary_block"]).success
     assert not list(folder.glob("*.bin*"))
 
 
