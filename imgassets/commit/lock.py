@@ -13,8 +13,7 @@ import os
 import pwd
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,9 +39,8 @@ def file_of(location: Location) -> Path:
     return location.root / OWN / "locks" / f"{xxhash.xxh3_128_hexdigest(name)}.lock"
 
 
-@contextmanager
-def exclusive(location: Location) -> Iterator[None]:
-    """Hold the only right to write the artifact at `location`.
+class Exclusive:
+    """The only right to write the artifact at `location`, held within `with`.
 
     `flock` ends with the last process that holds it, so a writer that was killed leaves nothing to wait for
     and a writer that hangs cannot be robbed. Processes it forked hold it too, for they may be writing still.
@@ -52,21 +50,57 @@ def exclusive(location: Location) -> Iterator[None]:
         StoreError: there are no locks here, or none for this user.
         OSError: the lock's file cannot be made.
     """
-    file = file_of(location)
-    try:
-        fd = _acquire(location, file)
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._path = file_of(location)
+        self._fd: int | None = None
+
+    def __enter__(self) -> None:
         try:
-            _sign(fd)
-            yield
-        finally:
-            _let_go(fd, file)
-    except BaseException:
-        _sweep(file)  # an interrupt may come at any moment
-        raise
-    finally:
-        for folder in (file.parent, file.parent.parent):
+            self._acquire()
+        except BaseException:  # an interrupt may come at any moment
+            _sweep(self._path)
+            self.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let go of what is held, if anything is.
+
+        An interrupt may come when `with` is about to do so, or while it does: whoever is interrupted says it again.
+        """
+        if self._fd is not None:
+            _unlink(self._fd, self._path)
+            self._close()
+        for folder in (self._path.parent, self._path.parent.parent):
             with suppress(OSError):  # one that holds anything stays
                 folder.rmdir()
+
+    def _acquire(self) -> None:
+        for attempt in range(1, PATIENCE + 1):
+            owner, denied = None, None
+            try:
+                self._fd = fd = _open(self._location.root, self._path)
+            except PermissionError as error:  # who was first in it has yet to let others in
+                denied = error
+            else:
+                if _flock(fd, self._location) and _is(fd, self._path):
+                    return _sign(fd)
+                owner = _owner(fd)
+                self._close()
+                if owner and attempt >= SURE:
+                    raise _taken(self._location, owner)
+            time.sleep(0.01)
+        raise _denied(self._location, self._path, denied) if denied else _taken(self._location, owner)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None  # never twice: the number may be another file's by then
+        if fd is not None:
+            with suppress(OSError):  # the lock goes with the process at the latest
+                os.close(fd)
 
 
 def held(location: Location) -> bool:
@@ -86,34 +120,12 @@ def held(location: Location) -> bool:
     return False
 
 
-def _acquire(location: Location, file: Path) -> int:
-    for attempt in range(1, PATIENCE + 1):
-        owner, denied, kept = None, None, False
-        try:
-            fd = _open(location.root, file)
-        except PermissionError as error:  # who was first in it has yet to let others in
-            denied = error
-        else:
-            try:
-                kept = _flock(fd, location) and _is(fd, file)
-                owner = None if kept else _owner(fd)
-            finally:
-                if not kept:
-                    os.close(fd)
-            if kept:
-                return fd
-            if owner and attempt >= SURE:
-                raise _taken(location, owner)
-        time.sleep(0.01)
-    raise _denied(location, file, denied) if denied else _taken(location, owner)
-
-
-def _open(root: Path, file: Path) -> int:
+def _open(root: Path, path: Path) -> int:
     make_folders(root)
     for left in range(RACES, -1, -1):
         try:
-            own_folder(root, file.parent.name)
-            fd = os.open(file, os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
+            own_folder(root, path.parent.name)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
             break
         except FileNotFoundError:  # who was last in the folder has just removed it
             if not left:
@@ -141,10 +153,10 @@ def _flock(fd: int, location: Location) -> bool:
     return True
 
 
-def _is(fd: int, file: Path) -> bool:
+def _is(fd: int, path: Path) -> bool:
     """Whether the file that was opened is the one of that name."""
     try:
-        return os.path.samestat(os.fstat(fd), os.stat(file))
+        return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
         return False
 
@@ -160,27 +172,21 @@ def _sign(fd: int) -> None:
     os.write(fd, json.dumps(me).encode())
 
 
-def _let_go(fd: int, file: Path) -> None:
-    """Remove a lock that is held."""
-    try:
-        with suppress(OSError):
-            if _is(fd, file):
-                os.unlink(file)
-    finally:
-        with suppress(OSError):  # the lock goes with the process at the latest
-            os.close(fd)
-
-
-def _sweep(file: Path) -> None:
-    """Remove the file of a lock if nobody holds it."""
+def _unlink(fd: int, path: Path) -> None:
+    """Remove a lock that is held or that nobody holds."""
     with suppress(OSError):
-        fd = os.open(file, os.O_RDWR | FLAGS)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is(fd, path):
+            os.unlink(path)
+
+
+def _sweep(path: Path) -> None:
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDWR | FLAGS)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            _unlink(fd, path)
+        finally:
             os.close(fd)
-            return
-        _let_go(fd, file)
 
 
 def _owner(fd: int) -> tuple[int, str, str] | None:

@@ -32,7 +32,7 @@ def remove(location: Location, *, stage_only: bool = False) -> None:
         StoreError: somebody is writing it, or it cannot be removed.
     """
     try:
-        with lock.exclusive(location):
+        with lock.Exclusive(location):
             remove_tree(location.stage)
             if not stage_only:
                 if location.folder:

@@ -114,11 +114,12 @@ class Vault:
             StoreError: the vault is full or unwritable.
             ImgassetsError: whatever `write` raises; nothing new remains then.
         """
+        turn = lock.Exclusive(location)
         try:
             if not force and (manifest := self.proven(location, recipe)):
-                self._tidy(location)
+                self._tidy(location, turn)
                 return Commit(location, manifest, fresh=False)
-            with lock.exclusive(location):
+            with turn:
                 self._recover(location)
                 if not force and (manifest := self.proven(location, recipe)):
                     location.clear()
@@ -129,6 +130,8 @@ class Vault:
                 return Commit(location, manifest, fresh=True)
         except OSError as error:
             raise store_error(error, location) from error
+        finally:
+            turn.release()  # for an interrupt, which may have come before `with` did
 
     def _make(self, location: Location, recipe: Recipe, write: Callable[[Stage], Written], *, resume: bool) -> Manifest:
         if self.owner:
@@ -154,11 +157,11 @@ class Vault:
         assert self.owner
         return self.owner(owners.dataset_of(location))
 
-    def _tidy(self, location: Location) -> None:
+    def _tidy(self, location: Location, turn: lock.Exclusive) -> None:
         """Remove what a writer that died left beside an artifact that is proven; one that is alive does so itself."""
         leavings = (location.stage, aside(location.path), aside(location.manifest), lock.file_of(location))
         if any(os.path.lexists(path) for path in leavings):
-            with suppress(Taken), lock.exclusive(location):
+            with suppress(Taken), turn:
                 self._recover(location)
                 location.clear()
 

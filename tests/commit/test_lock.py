@@ -148,7 +148,7 @@ def test_a_lock_that_was_removed_meanwhile_is_none(scratch: Path, monkeypatch: p
         real(fd, how)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with lock.exclusive(location):
+    with lock.Exclusive(location):
         assert removed
         assert lock.held(location)
     assert not lock.held(location)
@@ -161,7 +161,7 @@ def test_whoever_may_write_in_the_vault_can_lock(shared: Path, dies: bool) -> No
 
     def first() -> None:
         os.umask(0o077)
-        with lock.exclusive(location):
+        with lock.Exclusive(location):
             for path in (lock.file_of(location), lock.file_of(location).parent, shared / OWN):
                 found, whole = path.stat(), shared.stat()
                 assert found.st_gid == whole.st_gid
@@ -170,7 +170,7 @@ def test_whoever_may_write_in_the_vault_can_lock(shared: Path, dies: bool) -> No
                 os._exit(0)
 
     def second() -> None:
-        with lock.exclusive(location):
+        with lock.Exclusive(location):
             assert lock.held(location)
 
     apart(first, 54_322)
@@ -186,7 +186,7 @@ def test_whoever_cannot_lock_is_told_who_must_do_what(shared: Path) -> None:
     def second() -> None:
         name = re.escape(pwd.getpwuid(0).pw_name)
         told = rf"{location.path} cannot be locked, for {shared} does not let this user write .* its owner {name} must"
-        with pytest.raises(StoreError, match=told), lock.exclusive(location):
+        with pytest.raises(StoreError, match=told), lock.Exclusive(location):
             pass
 
     apart(second, 54_323)
@@ -201,7 +201,7 @@ def test_a_conversion_leaves_no_lock_beside_its_output(tmp_path: Path) -> None:
     made: Any = convert(source, tmp_path / "out" / "x")
     assert [path.name for path in made.parent.iterdir()] == ["x"]
     location = Vault(made.parent, tmp_path).location("x", folder=True)
-    with lock.exclusive(location), pytest.raises(Taken, match="out/x is being written by process"):
+    with lock.Exclusive(location), pytest.raises(Taken, match="out/x is being written by process"):
         convert(source, made, force=True)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from multiprocessing import get_context
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
+from imgassets.commit import lock
 from imgassets.errors import ImgassetsError
 from tests.commit import victim
 from tests.commit.invariants import SEED, VERSION, Case
@@ -59,6 +63,40 @@ def test_a_signal_at_any_time_cleans_up(scratch: Path, kind: Kind, start: Any, n
             case.settled(root)
         case.settle(root)
     print(dict(seen))
+
+
+def test_an_interrupt_at_any_line_leaves_no_lock(scratch: Path) -> None:
+    """Also when `with` is about to take the lock, or to let go of it."""
+    for number in itertools.count():
+        root = scratch / str(number)
+        location = victim.location_in(victim.vault_at(root), "file")
+        left = number
+
+        def interrupt(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal left
+            if frame.f_code.co_filename != lock.__file__ or event not in {"call", "line"}:
+                return None
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            victim.commit(root, "file", VERSION)
+        except KeyboardInterrupt as error:
+            told: BaseException | None = error  # its frames live on
+        else:
+            told = None
+        finally:
+            sys.settrace(before)
+        assert not lock.file_of(location).exists(), (number, told)
+        assert not lock.held(location)
+        if told is None:
+            break
+    assert number > 60
 
 
 def test_a_termination_that_nobody_handles_is_like_a_kill(scratch: Path, kind: Kind) -> None:

@@ -89,7 +89,7 @@ def test_what_another_one_makes_meanwhile_is_found_unchanged(storage: Storage) -
 def test_in_the_end_it_fails_and_may_be_tried_again(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "BOUND", 0.1)
     location = Line(storage=storage).artifact(dg.AssetKey("made"), "one").location
-    with lock.exclusive(location):
+    with lock.Exclusive(location):
         result = materialize(storage, never)
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert "is being written by process" in failure.error_display_string
@@ -128,7 +128,7 @@ def test_what_somebody_else_makes_is_come_back_to_at_the_end(storage: Storage) -
 
     tags = {"dagster/asset_partition_range_start": "one", "dagster/asset_partition_range_end": "three"}
     with dg.DagsterInstance.ephemeral() as instance, ExitStack() as held:
-        held.enter_context(lock.exclusive(io.artifact(dg.AssetKey("made"), "one").location))
+        held.enter_context(lock.Exclusive(io.artifact(dg.AssetKey("made"), "one").location))
         result = dg.materialize([made], resources={"io": io}, instance=instance, tags=tags)
         assert tried == ["two", "three", "one"]
         events = [str(event.materialization.partition) for event in result.all_events if event.is_step_materialization]

@@ -292,7 +292,7 @@ def test_a_second_writer_is_refused_by_name(tiny: Graph, monkeypatch: pytest.Mon
     monkeypatch.setattr(patience, "BOUND", 0.0)
     with ExitStack() as held:
         for key in KEYS:
-            held.enter_context(lock.exclusive(tiny.artifact("npz_index", key).location))
+            held.enter_context(lock.Exclusive(tiny.artifact("npz_index", key).location))
         result = tiny.run("npz_index")
         assert set(result.reasons) == set(KEYS)
         assert all("is being written by" in reason for reason in result.reasons.values())
