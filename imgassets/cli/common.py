@@ -31,12 +31,11 @@ def home() -> Iterator[dg.DagsterInstance]:
 
     A database that is new has been told of the partitions that it cannot know.
     """
-    import dagster as dg
-
     from imgassets.operations.launcher import end_gone
+    from imgassets.operations.records import records
     from imgassets.operations.selection import graph, register_again
 
-    with dg.DagsterInstance.get() as instance:
+    with records() as instance:
         with suppress(Exception):  # who may only look; a database that is broken is told of below
             end_gone(instance)
             register_again(graph(), instance)

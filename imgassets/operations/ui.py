@@ -16,12 +16,11 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import dagster as dg
-
 from imgassets.environment import FOLDERS, dagster_home
 from imgassets.errors import StoreError
 from imgassets.io import dagster_private
 from imgassets.operations.guard import LOOPBACK, Guard
+from imgassets.operations.records import records
 from imgassets.projects import Project
 
 HOST = "127.0.0.1"
@@ -39,7 +38,7 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
         hosts: further host names to answer to.
 
     Raises:
-        StoreError: the port is taken, or another one looks after this home.
+        StoreError: the port is taken, another one looks after this home, or its database cannot be read.
     """
     import uvicorn
 
@@ -54,7 +53,7 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
         with (
             nullcontext() if read_only else only_one(dagster_home()),
             TemporaryDirectory(prefix="imgassets-ui-") as folder,
-            dg.DagsterInstance.get() as instance,
+            records() as instance,
             dagster_private.web_app(instance, workspace := _workspace(folder), read_only=read_only) as app,
         ):
             config = uvicorn.Config(Guard(app, {*LOOPBACK, *hosts}), log_level="warning", lifespan="on")

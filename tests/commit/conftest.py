@@ -14,6 +14,8 @@ from tests.commit.invariants import KINDS, MEMORY, STARTS, Case
 from tests.commit.test_two_writers import GROUP
 from tests.commit.victim import Kind
 
+TABLE = "| fault | points | bad |\n|---|---|---|\n"
+
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
@@ -58,6 +60,12 @@ def shared(scratch: Path) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the fault tests tried and found, e.g. `412 kill points: 0 torn, 0 lost, 0 differing reruns`."""
-    for line in invariants.summed():
-        terminalreporter.write_line(line)
+    """What the fault tests tried and found, e.g. `412 kill points: 0 bad`; as a table too, where a page wants it."""
+    found = invariants.summed()
+    for tally in found:
+        terminalreporter.write_line(tally.line())
+    if found and (page := os.environ.get("FAULT_PAGE")):
+        rows = "".join(f"| {t.what} | {t.points:,} | {len(t.broken)} |\n" for t in found)
+        head, mark, rest = Path(page).read_text().partition(TABLE)
+        _, after, tail = rest.partition("\n\n")
+        Path(page).write_text(f"{head}{mark}{rows.rstrip()}{after}{tail}")

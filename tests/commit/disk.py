@@ -1,6 +1,7 @@
 """A disk that forgets: which folders and bytes may be found after a power cut at any moment of a recorded attempt.
 
-A file's bytes are durable after fsync of the file, a name after fsync of its folder; until then each may be lost.
+A file's bytes are durable after fsync of the file, a name after fsync of its folder; until then each may be lost, and
+any sector of a file may be the new one, the old one or zeros, whichever was written first.
 Changes of names are atomic (a rename that touches two folders is one change) and those of one folder keep their order,
 as journaling file systems have it; changes of different folders may reach the disk in any order.
 """
@@ -8,6 +9,7 @@ as journaling file systems have it; changes of different folders may reach the d
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,10 @@ from typing import Any, Literal
 
 from tests.commit.shim import Op
 
+Rule = Literal["synced", "half", "all", "torn"]
+RULES: tuple[Rule, ...] = ("synced", "half", "all", "torn")
+"""What is on disk of bytes that were not synced."""
+SECTOR = 512
 Names = dict[str, int]
 State = dict[str, bytes | None]
 
@@ -93,8 +99,8 @@ class Disk:
             names = {node: dict(entries) for node, entries in self._durable.items()}
             for i in sorted(picked):
                 _apply(self._pending[i], names)
-            for rule in ("synced", "half", "all"):
-                yield self._tree(names, rule)  # type: ignore[arg-type]
+            for rule in RULES:
+                yield self._tree(names, rule)
 
     def now(self) -> State:
         """What is there while the power is on."""
@@ -171,7 +177,7 @@ class Disk:
         """The pending changes that cannot be on disk if change `first` is not."""
         return frozenset(i for i in range(first, len(self._pending)) if first in self._needed(i))
 
-    def _tree(self, names: dict[int, Names], rule: Literal["synced", "half", "all"]) -> State:
+    def _tree(self, names: dict[int, Names], rule: Rule) -> State:
         state: State = {}
         stack = [(0, "")]
         while stack:
@@ -182,10 +188,19 @@ class Disk:
                     stack.append((child, f"{prefix}{name}/"))
         return state
 
-    def _content(self, node: int, rule: Literal["synced", "half", "all"]) -> bytes:
+    def _content(self, node: int, rule: Rule) -> bytes:
         new, old = bytes(self._bytes[node]), self._synced[node]
         half = (len(new) + len(old)) // 2
-        return {"synced": old, "half": new[:half], "all": new}[rule]
+        return {"synced": old, "half": new[:half], "all": new, "torn": _torn(new, old)}[rule]
+
+
+def _torn(new: bytes, old: bytes) -> bytes:
+    """Sectors that reached the disk in any order."""
+    if new == old:
+        return new
+    dice = random.Random(len(new))
+    versions = (new, old.ljust(len(new), b"\0"), bytes(len(new)))
+    return b"".join(dice.choice(versions)[at : at + SECTOR] for at in range(0, len(new), SECTOR))
 
 
 def _apply(change: Change, names: dict[int, Names]) -> None:

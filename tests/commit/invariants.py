@@ -23,6 +23,8 @@ KINDS: tuple[Kind, ...] = ("folder", "file")
 STARTS: tuple[Start, ...] = ("first", "republish", "resume")
 SEED = int(os.environ.get("FAULT_SEED", zlib.crc32(os.urandom(8)) % 10_000))
 """Of every sample in this session."""
+ALL = bool(os.environ.get("FAULT_ALL"))
+"""Whether everything is tried, not a sample."""
 MEMORY = Path("/dev/shm")  # noqa: S108
 VERSION = 2
 """What every attempt commits; version 1 is what may lie there before."""
@@ -218,26 +220,24 @@ tallies: list[Tally] = []
 
 @dataclass
 class Tally:
-    """Counts of what was tried and of what broke, for one line at the end and one line per failure."""
+    """Counts of what was tried and of what broke, for a line of a table and one line per failure."""
 
     what: str
     points: int = 0
     broken: list[tuple[str, str]] = field(default_factory=list)
 
     def check(self, repro: str, judge: Callable[[], object]) -> None:
-        """Judge one point; what breaks is kept with the way to see it again."""
-        self.points += 1
+        """Judge one point; what breaks is kept with the way to see it again. It is none if `judge` returns False."""
         try:
-            judge()
+            self.points += judge() is not False
         except Broken as error:
+            self.points += 1
             self.broken.append((error.args[0], f"{repro}: {error.args[0]}: {error.args[1]}"))
 
     def line(self) -> str:
-        """E.g. `412 kill points: 0 torn, 0 lost, 0 differing reruns`."""
-        count = {name: sum(kind == name for kind, _ in self.broken) for name in ("torn", "lost", "differing")}
-        line = f"{self.points} {self.what}: {count['torn']} torn, {count['lost']} lost, {count['differing']} differing"
-        others = len(self.broken) - sum(count.values())
-        return f"{line} reruns" + (f", {others} other failures" if others else "")
+        """E.g. `412 kill points: 0 bad`, or `…: 2 bad (torn, lost)`."""
+        kinds = ", ".join(sorted({kind for kind, _ in self.broken}))
+        return f"{self.points} {self.what}: {len(self.broken)} bad" + (f" ({kinds})" if kinds else "")
 
     def finish(self, at_least: int) -> None:
         """Print the counts; fail if anything broke, or if suspiciously little was tried."""
@@ -247,11 +247,10 @@ class Tally:
         assert self.points >= at_least, f"only {self.points} {self.what}: the faults did not reach the code"
 
 
-def summed() -> list[str]:
-    """One line for each kind of fault."""
-    kinds = sorted({tally.what for tally in tallies})
+def summed() -> list[Tally]:
+    """One tally for each kind of fault."""
     return [
-        Tally(what, sum(t.points for t in of), [b for t in of for b in t.broken]).line()
-        for what in kinds
+        Tally(what, sum(t.points for t in of), [b for t in of for b in t.broken])
+        for what in sorted({tally.what for tally in tallies})
         if (of := [tally for tally in tallies if tally.what == what])
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa  # noqa: TID253
 
-from imgassets.commit import Recipe, Stage, Written
+from imgassets.commit import Location, Recipe, Stage, Written
 from imgassets.environment import Storage
 from imgassets.formats import systemds_binary, systemds_csv
 from imgassets.formats.arrays import LabelledImages, write_arrays
@@ -42,56 +42,70 @@ class Kinds:
     inputs: Path
 
     def __post_init__(self) -> None:
-        making.folder(self.inputs / "images")
-        self._archives()
+        for version in (1, 2):
+            making.folder(self.inputs / f"images-{version}", per_class=3 + version)
+            self._archives(version)
 
     @property
     def names(self) -> list[str]:
         """All kinds."""
-        return [*self._writers(self.inputs), *(f"convert-{name}" for name in BUNDLED)]
+        return [*self._writers(self.inputs, 1), *(f"convert-{name}" for name in BUNDLED)]
 
     def place(self, root: Path, kind: str) -> Path:
         """Where an artifact will lie."""
         return root / "store" / kind / FILES.get(kind, "one")
 
-    def make(self, root: Path, kind: str) -> None:
-        """Commit an artifact."""
+    def make(self, root: Path, kind: str, version: int) -> None:
+        """Commit version 1 or 2 of an artifact; each has bytes of its own."""
         if kind.startswith("convert-"):
-            self._convert(self.place(root, kind), kind.removeprefix("convert-"))
+            self._convert(self.place(root, kind), kind.removeprefix("convert-"), version)
             return
-        storage, write = _storage(root), self._writers(root)[kind]
-        location = storage.vault.location(kind, self.place(root, kind).name, folder=kind not in FILES)
+        write = self._writers(root, version)[kind]
 
         def written(stage: Stage) -> Written:
             facts = write(stage)
             return facts if isinstance(facts, Written) else Written()
 
-        storage.vault.commit(location, Recipe(kind, "one", {}, {}, f"{kind}/1", "1"), written)
+        recipe = Recipe(kind, "one", {}, {"version": version}, f"{kind}/1", "1")
+        _storage(root).vault.commit(self._location(root, kind), recipe, written)
 
-    def _convert(self, output: Path, format_: str) -> None:
+    def verify(self, root: Path, kind: str) -> None:
+        """Read every byte of an artifact; raises as `Vault.verify` does."""
+        _storage(root).vault.verify(self._location(root, kind))
+
+    def files(self, root: Path, kind: str) -> list[Path]:
+        """The files of an artifact, its manifest among them."""
+        location = self._location(root, kind)
+        found = [path for path in location.path.rglob("*") if path.is_file()] if location.folder else [location.path]
+        return sorted({*found, location.manifest})
+
+    def _location(self, root: Path, kind: str) -> Location:
+        return _storage(root).vault.location(kind, self.place(root, kind).name, folder=kind not in FILES)
+
+    def _convert(self, output: Path, format_: str, version: int) -> None:
         """By two processes, the second of which links what both have made."""
-        source = making.arrays(24, (3, 64, 64))
+        source = making.arrays(22 + version, (3, 64, 64))
         for rank in (1, 0):
             convert(source, output, format=format_, images_per_file=10, threads=1, rank=rank, world_size=2)
 
-    def _writers(self, root: Path) -> dict[str, Write]:
-        rows = ArrayRows(np.random.default_rng(0).integers(0, 256, (40, 3072), np.uint8))
+    def _writers(self, root: Path, version: int) -> dict[str, Write]:
+        rows = ArrayRows(np.random.default_rng(version).integers(0, 256, (40, 3072), np.uint8))
         labels, order = np.arange(40) % 7, np.arange(40)
-        numbers = np.random.default_rng(0).integers(0, 1 << 60, 20_000)
-        plane = {"umap_x": order.astype(np.float32), "umap_y": np.zeros(40, np.float32)}
+        numbers = np.random.default_rng(version).integers(0, 1 << 60, 20_000)
+        plane = {"umap_x": order.astype(np.float32), "umap_y": np.full(40, version, np.float32)}
         points = pa.table({"kind": ["real", "generated"] * 20, **plane})
         blocks = rows.pixels.reshape(4, 10, 3072)
         storage = _storage(root)
 
         def network(manager: Any, **settings: Any) -> Write:
             return lambda stage: manager(storage=storage).write(
-                NetworkOutputs(outputs("part_1"), ROWS, **settings), stage
+                NetworkOutputs(outputs(f"part_{version}"), ROWS, **settings), stage
             )
 
-        document = {"total_shards": 0, "total_samples": 0, "revision": "0" * 40, "shards": [], "skipped": []}
+        document = {"total_shards": 0, "total_samples": 0, "revision": str(version) * 40, "shards": [], "skipped": []}
         sample = partial(systemds_csv.write_sample, split="val", gib=5e-4, classes=7, threads=1)
         matrix = partial(systemds_binary.write_sample_blocks, split="val", size="1", classes=7)
-        images, files = making.arrays(24, (3, 64, 64)), class_folder(self.inputs / "images")
+        images, files = making.arrays(22 + version, (3, 64, 64)), class_folder(self.inputs / f"images-{version}")
         return {
             **{name: partial(_store, images, name) for name in BUNDLED},
             **{f"{name}-files": partial(_store, files, name) for name in BUNDLED},
@@ -103,15 +117,15 @@ class Kinds:
             "activations": network(ActivationsIOManager, layers={"midblock": SHAPE}, images="images"),
             "reconstructions": network(ReconstructionsIOManager, originals=True, images="reconstructed"),
             "pictures": network(ReconstructionsIOManager, images="images", single_files=True),
-            "ct_shard": lambda stage: CtShardIOManager(storage=storage).write(Content(1), stage),
+            "ct_shard": lambda stage: CtShardIOManager(storage=storage).write(Content(version), stage),
             "ct_manifest": partial(CtManifestIOManager(storage=storage).write, ManifestContent(document, {})),
-            "tfrecords": lambda stage: write_shard(self._archives(), stage),
+            "tfrecords": lambda stage: write_shard(self._archives(version), stage),
         }
 
-    def _archives(self) -> Any:
+    def _archives(self, version: int) -> Any:
         made = TestTFRecords()
         made.folder = self.inputs / "archives"
-        return made.content("part_10")
+        return made.content(TestTFRecords.keys[-version])
 
 
 def _storage(root: Path) -> Storage:
