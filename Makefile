@@ -58,8 +58,9 @@ test-newest: .venv
 	.venv/newest/bin/$(INSTALL) --upgrade --upgrade-strategy eager "$$(grep ^torch== $(TESTED))" --editable '.[dev]'
 	.venv/newest/bin/python -m pytest -n 2 -m "not slow and not gpu"
 
+# A seeded sample of the faults (FAULT_SEED=... repeats it); with ALL=1 all of them, which writes the page's table
 faults: .venv
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(if $(ALL),FAULT_ALL=1 FAULT_PAGE=imgassets/docs/reliability.md) $(BIN)/python -m pytest -m "slow and not gpu"
 
 interop: .venv/interop
 	$(BIN)/python -m pytest tests/interop
