@@ -169,6 +169,7 @@ def test_a_conversion_takes_back_what_it_began_before_it_is_terminated(tmp_path:
     source = folder(tmp_path / "data")
 
     def work() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Dagster may have set another one in this process
         sink = Stage.create
 
         def stop(self: Stage, name: str) -> Any:
