@@ -23,6 +23,7 @@ import numpy as np
 
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.ct_shard import SampleRecord, WrittenShard
+from imgassets.mapping import Mapped
 
 MANIFEST = "manifest.json"
 NAME = re.compile(r"shard-\d{6}\.tar")
@@ -77,7 +78,10 @@ def dump(document: Mapping[str, Any]) -> bytes:
 
 
 class Scan(NamedTuple):
-    """One sample: `volume` float16 (x, y, z), read-only and backed by the file; `labels` float32 (classes,)."""
+    """One sample: `volume` float16 (x, y, z), read-only, the file itself; `labels` float32 (classes,).
+
+    To read a volume whose shard has been cut meanwhile ends the process; batches of `CtStore.loader` are copies.
+    """
 
     volume: np.ndarray[Any, np.dtype[np.float16]]
     report: str
@@ -89,7 +93,7 @@ class CtSplit(Sequence[Scan]):
 
     Raises:
         MissingUpstream: the folder has no manifest.
-        StoreError: a shard is missing or has another size, or the manifest contradicts itself.
+        StoreError: a shard is missing, has another size or is cut while it is open, or the manifest contradicts itself.
     """
 
     def __init__(self, folder: str | Path, *, verify: bool = False) -> None:
@@ -114,7 +118,8 @@ class CtSplit(Sequence[Scan]):
             raise StoreError(
                 f"{self.folder / MANIFEST} lists {len(self)} samples and says {total}: materialize it again."
             )
-        self._maps: dict[int, np.ndarray[Any, np.dtype[np.uint8]]] = {}
+        self._mapped: Mapped | None = None
+        self._closed = False
 
     def _checked(self, entry: Mapping[str, Any]) -> Path:
         name = str(entry["filename"])
@@ -137,14 +142,15 @@ class CtSplit(Sequence[Scan]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         number, record = self.locate(index)
-        volume = self._member(number, record, "bin")
-        if self.verify and hashlib.sha256(volume.data).hexdigest() != record.sha256:
-            raise StoreError(f"{record.key} in {self._paths[number]} is damaged: materialize its shard again.")
-        return Scan(
-            volume.view("<f2").reshape(record.shape),
-            self._member(number, record, "txt").tobytes().decode(),
-            self._member(number, record, "cls").view("<f4"),
-        )
+        with self._space().watched():
+            volume = self._member(number, record, "bin")
+            if self.verify and hashlib.sha256(volume.data).hexdigest() != record.sha256:
+                raise StoreError(f"{record.key} in {self._paths[number]} is damaged: materialize its shard again.")
+            return Scan(
+                volume.view("<f2").reshape(record.shape),
+                self._member(number, record, "txt").tobytes().decode(),
+                np.frombuffer(self._member(number, record, "cls").tobytes(), "<f4"),
+            )
 
     def __iter__(self) -> Iterator[Scan]:
         return (self[index] for index in range(len(self)))
@@ -159,8 +165,16 @@ class CtSplit(Sequence[Scan]):
 
     def document(self, index: int) -> dict[str, Any]:
         """The sample's `.json`: study_id, shape, dtype, labels, source_shape, spacing."""
-        found: dict[str, Any] = json.loads(self._member(*self.locate(index), "json").tobytes())
-        return found
+        with self._space().watched():
+            found: dict[str, Any] = json.loads(self._member(*self.locate(index), "json").tobytes())
+            return found
+
+    def close(self) -> None:
+        """Give the shards back; one that nothing refers to any more does so itself. Reading on is a StoreError.
+
+        A volume that is still used holds its shard.
+        """
+        self._mapped, self._closed = None, True
 
     @cached_property
     def study_ids(self) -> list[str]:
@@ -177,16 +191,22 @@ class CtSplit(Sequence[Scan]):
         """Paths of the shards, for WebDataset."""
         return [str(path) for path in self._paths]
 
+    def _space(self) -> Mapped:
+        if self._closed:
+            raise StoreError(f"{self.folder} was closed: open it anew to read it.")
+        if self._mapped is None:
+            self._mapped = Mapped(self._paths, [int(entry["size_bytes"]) for entry in self.manifest["shards"]])
+        return self._mapped
+
     def _member(self, number: int, record: SampleRecord, extension: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        mapped = self._maps.get(number)
-        if mapped is None:
-            mapped = self._maps[number] = np.memmap(self._paths[number], np.uint8, "r")
+        mapped = self._space()
         offset, length = record.members[extension]
-        return np.asarray(mapped[offset : offset + length])
+        start = mapped.start(number) + offset
+        return mapped.bytes[start : start + length]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the maps: a worker process opens its own instead of receiving gigabytes."""
-        return {**self.__dict__, "_maps": {}}
+        """Without the mapping: a worker process makes its own instead of receiving gigabytes."""
+        return {**self.__dict__, "_mapped": None}
 
 
 def map_volume(path: Path, record: SampleRecord) -> np.ndarray[Any, np.dtype[np.float16]]:

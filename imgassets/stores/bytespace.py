@@ -7,11 +7,10 @@ without the interpreter's lock, and neither the number of shards nor headers bet
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -19,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.errors import StoreError
+from imgassets.mapping.files import Mapped, starts_of
 from imgassets.stores.extents import Index
 from imgassets.stores.streaming import LEAST, LINE, copy_rows
 
 if TYPE_CHECKING:
     import torch
 
-MAP_FIXED = 0x10
-"""`sys/mman.h`, the same on Linux, macOS and the BSDs."""
 GAP = 64 << 10
 """Bytes between two pieces of a remote file that are sooner read than asked around: some 1 ms, a request takes 20."""
 CONNECTIONS = 16
@@ -45,69 +43,75 @@ class Bytes(Protocol):
         ...
 
     def pieces(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
-        """The bytes at each position; valid as long as the store is open."""
+        """The bytes at each position, uncopied where the files are mapped."""
+        ...
+
+    def copies(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
+        """The same in memory of this process."""
         ...
 
 
-def starts_of(sizes: Sequence[int]) -> Index:
-    """Position at which each file begins: files are laid end to end, each rounded up to whole pages."""
-    pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
-    return np.cumsum([0, *pages[:-1]], dtype=np.int64)
+class LocalFiles:
+    """A folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, name: str) -> IO[bytes]:
+        """A seekable file."""
+        return open(self._folder / name, "rb")
+
+    def path(self, name: str) -> Path | None:
+        """Its place."""
+        return self._folder / name
+
+    def mapped(self, name: str) -> AbstractContextManager[memoryview | None]:
+        """It is not."""
+        return nullcontext()
 
 
-class Mapped:
-    """Files of this machine in one contiguous reservation of addresses, read-only; no file stays open.
+class Local(LocalFiles):
+    """Files of this machine, mapped. One that was cut, before or while it is copied, is an error that names it."""
 
-    Every process that forks shares the mapping and no file offset, so readers cannot disturb each other.
-    """
-
-    def __init__(self, paths: Sequence[Path], sizes: Sequence[int]) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._libc.mmap.restype = ctypes.c_void_p
-        self._libc.mmap.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_size_t,
-            ctypes.c_int,
-            ctypes.c_int,
-            ctypes.c_int,
-            ctypes.c_long,
-        ]
-        self._libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-        starts = starts_of(sizes)
-        self._length = int(starts[-1]) + sizes[-1]
-        self._base = 0
-        self._base = self._map(None, self._length, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
-        for path, size, start in zip(paths, sizes, starts.tolist(), strict=True):
-            if size:
-                self._map_file(path, size, self._base + start)
-        self.__array_interface__ = {
-            "data": (self._base, True),
-            "shape": (self._length,),
-            "typestr": "|u1",
-            "version": 3,
-        }
-        self._bytes: NDArray[np.uint8] = np.asarray(self)
-        self._view = self._bytes.data
+    def __init__(self, folder: Path, names: Sequence[str], sizes: Sequence[int]) -> None:
+        super().__init__(folder)
+        self._mapped = Mapped([folder / name for name in names], sizes)
+        self._places = dict(zip(names, zip(starts_of(sizes).tolist(), sizes, strict=True), strict=True))
+        self._view = self._mapped.bytes.data
         self._views: dict[int, torch.Tensor] = {}
+
+    @contextmanager
+    def mapped(self, name: str) -> Iterator[memoryview]:
+        """A whole file, uncopied; watched meanwhile."""
+        with self._mapped.watched():
+            yield self.piece(*self._places[name])
 
     def gather(self, positions: Index, out: torch.Tensor) -> None:
         """Fill row i of `out` with the bytes from `positions[i]` on; the caller vouches for the positions."""
         import torch
 
         nbytes, place = out.shape[1], out.data_ptr()
-        if out.numel() < LEAST or nbytes % LINE or place % LINE or torch.get_num_threads() > 1:
-            torch.index_select(self._rows(nbytes), 0, torch.from_numpy(positions), out=out)
-        else:
-            positions = np.ascontiguousarray(positions, np.int64)
-            copy_rows(self._base, positions.ctypes.data, len(positions), nbytes, place)
+        with self._mapped.watched():
+            if out.numel() < LEAST or nbytes % LINE or place % LINE or torch.get_num_threads() > 1:
+                torch.index_select(self._rows(nbytes), 0, torch.from_numpy(positions), out=out)
+            else:
+                positions = np.ascontiguousarray(positions, np.int64)
+                copy_rows(self._mapped.base, positions.ctypes.data, len(positions), nbytes, place)
+
+    def copies(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
+        """The bytes at each position."""
+        view, places = self._view, zip(positions.tolist(), sizes.tolist(), strict=True)
+        with self._mapped.watched():
+            return [memoryview(bytes(view[p : p + n])) for p, n in places]
 
     def pieces(self, positions: Index, sizes: Index) -> Sequence[memoryview]:
         """The bytes at each position, uncopied."""
         view = self._view
-        return [view[p : p + n] for p, n in zip(positions.tolist(), sizes.tolist(), strict=True)]
+        with self._mapped.watched():
+            return [view[p : p + n] for p, n in zip(positions.tolist(), sizes.tolist(), strict=True)]
 
     def piece(self, position: int, size: int) -> memoryview:
-        """The bytes at one position, uncopied."""
+        """The bytes at one position, uncopied, and nothing looked at: that would take longer than all the rest."""
         return self._view[position : position + size]
 
     def _rows(self, nbytes: int) -> torch.Tensor:
@@ -115,36 +119,16 @@ class Mapped:
             import torch
 
             # torch knows no read-only memory; this view never leaves the object, and gathers only read it
-            writable = _Writable(self.__array_interface__, self._bytes)
-            whole = torch.from_numpy(np.asarray(writable))
-            self._views[nbytes] = whole.as_strided((self._length - nbytes + 1, nbytes), (1, 1))
+            whole = torch.from_numpy(np.asarray(_Writable(self._mapped.bytes)))
+            self._views[nbytes] = whole.as_strided((len(whole) - nbytes + 1, nbytes), (1, 1))
         return self._views[nbytes]
-
-    def _map_file(self, path: Path, size: int, address: int) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if (found := os.fstat(fd).st_size) != size:
-                raise StoreError(f"{path} has {found} bytes, the store says {size}: rebuild the store.")
-            self._map(address, size, mmap.PROT_READ, mmap.MAP_SHARED | MAP_FIXED, fd)
-        finally:
-            os.close(fd)
-
-    def _map(self, address: int | None, length: int, protection: int, flags: int, fd: int) -> int:
-        found = self._libc.mmap(address, length, protection, flags, fd, 0)
-        if found is None or found == ctypes.c_void_p(-1).value:
-            code = ctypes.get_errno()
-            raise StoreError(f"Cannot map {length} bytes: {os.strerror(code)}.")
-        return int(found)
-
-    def __del__(self) -> None:
-        if getattr(self, "_base", 0):
-            self._libc.munmap(self._base, self._length)
 
 
 class _Writable:
     """The same memory without the read-only mark; keeps the mapping alive."""
 
-    def __init__(self, interface: dict[str, Any], keep: object) -> None:
+    def __init__(self, keep: NDArray[np.uint8]) -> None:
+        interface = keep.__array_interface__
         self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
         self.keep = keep
 
@@ -191,20 +175,7 @@ class Remote:
             found[index] = memoryview(runs[k])[at : at + int(sizes[index])]
         return found
 
-
-class LocalFiles:
-    """A folder of this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def open(self, name: str) -> IO[bytes]:
-        """A seekable file."""
-        return open(self._folder / name, "rb")
-
-    def path(self, name: str) -> Path | None:
-        """Its place."""
-        return self._folder / name
+    copies = pieces
 
 
 class RemoteFiles:
@@ -223,6 +194,10 @@ class RemoteFiles:
     def path(self, name: str) -> Path | None:
         """It has none on this machine."""
         return None
+
+    def mapped(self, name: str) -> AbstractContextManager[memoryview | None]:
+        """It is not."""
+        return nullcontext()
 
     def ranges(self, names: Sequence[str], begins: Sequence[int], ends: Sequence[int]) -> Sequence[bytes]:
         """Bytes `begins[k]` to `ends[k]` (exclusive) of each file.

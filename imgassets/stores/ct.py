@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,9 @@ class CtStore(CtSplit):
     @cached_property
     def labels(self) -> NDArray[Any]:
         """Labels of all samples, float32 (rows, classes)."""
-        values = [self._member(*self.locate(row), "cls").view("<f4") for row in range(len(self))]
+        with self._space().watched():
+            members = [self._member(*self.locate(row), "cls").tobytes() for row in range(len(self))]
+        values = [np.frombuffer(member, "<f4") for member in members]
         labels: NDArray[Any] = np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
         labels.setflags(write=False)
         return labels
@@ -74,6 +76,10 @@ class CtStore(CtSplit):
 
     def collated(self, rows: Any, flat: torch.Tensor | None = None) -> Any:
         """Volumes (n, x, y, z) float16, reports, labels (n, classes) float32 of some rows, into `flat` where given."""
+        with self._space().watched():  # also while a transform looks at them
+            return self._collated(rows, flat)
+
+    def _collated(self, rows: Any, flat: torch.Tensor | None) -> Any:
         import torch
 
         samples = [self[int(row)] for row in rows]
@@ -92,6 +98,12 @@ class CtStore(CtSplit):
     def batch(self, indices: Sequence[int]) -> Any:
         """As `collated`; negative indices count from the end."""
         return self.collated(indices)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def loader(self, batch_size: int, **settings: Any) -> Loader:
         """Batches of (volumes, reports, labels), fetched ahead by threads; see `imgassets.stores.loader.Loader`."""

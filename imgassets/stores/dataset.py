@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import xxhash
@@ -17,11 +17,11 @@ from imgassets.commit import xxh3_128
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.images.pixels import decode, decode_label, to_image
 from imgassets.places import Place, slice_of
-from imgassets.stores.bytespace import Bytes, LocalFiles, Mapped, Remote, RemoteFiles
+from imgassets.stores.bytespace import Local, LocalFiles, Remote, RemoteFiles
 from imgassets.stores.codecs import guide
 from imgassets.stores.extents import Index, StoreFiles
-from imgassets.stores.items import Items, collate, dressed, target_image, typed
-from imgassets.stores.reading import Reader
+from imgassets.stores.items import Items, collate, dressed, target_image, typed, worker_memory
+from imgassets.stores.reading import Closed, Reader
 from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import NAME, StoreInfo, damaged, notes, skipped
 
@@ -55,7 +55,7 @@ class Store:
         self._length = self.info.rows
         self._image = self.info.field("image")
         self._label = next((field for field in self.info.fields if field.name == "label"), None)
-        self._reader: Reader  # checks every file's size, so a store that was cut short is never open
+        self._reader: Reader | Closed  # checks every file's size, so a store that was cut short is never open
         self._reader = self._open()
 
     @property
@@ -135,7 +135,7 @@ class Store:
         import torch
 
         if self._image.ragged:
-            images: Any = [dressed(decode(p, self._image.mode)) for p in self._reader.pieces("image", rows)]
+            images: Any = [dressed(decode(p, self._image.mode)) for p in self._reader.copies("image", rows)]
         else:
             if flat is None:
                 flat = torch.empty((len(rows), self._image.nbytes), dtype=torch.uint8)
@@ -149,7 +149,10 @@ class Store:
         return None if self._image.ragged or self.transform else self._image.nbytes
 
     def raw(self, index: int, field: str = "image") -> memoryview:
-        """The stored bytes of one row of a field of variable size, uncopied: the image file itself."""
+        """The stored bytes of one row of a field of variable size, uncopied: the image file itself.
+
+        They are the file's as long as they are used: cut it, and reading them ends the process. `column` copies.
+        """
         row = index + self._length if index < 0 else index
         if not 0 <= row < self._length:
             raise IndexError(f"index {index} is out of range for {self._length} rows")
@@ -164,7 +167,7 @@ class Store:
         rows = self._rows(indices)
         found = self.info.field(field)
         if found.ragged:
-            return [bytes(piece) for piece in self._reader.pieces(field, rows)]
+            return [bytes(piece) for piece in self._reader.copies(field, rows)]
         import torch
 
         out = torch.empty((len(rows), found.nbytes), dtype=torch.uint8)
@@ -196,6 +199,19 @@ class Store:
         from imgassets.stores.loader import Loader
 
         return Loader(self, batch_size, **settings)
+
+    def close(self) -> None:
+        """Give back memory and files; a store that nothing refers to any more does so itself.
+
+        Batches stay what they are; what `raw` gave holds its file until it goes as well. Reading on is a StoreError.
+        """
+        self._reader = Closed(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def verify(self) -> None:
         """Read every byte again and compare checksums.
@@ -245,13 +261,13 @@ class Store:
     def _open(self) -> Reader:
         records = [record for shard in self.info.shards for record in shard.files]
         sizes = [record.bytes for record in records]
-        space: Bytes
-        if self._remote:
-            space = Remote(RemoteFiles(self.path), [record.name for record in records], sizes)
-        else:
-            space = Mapped([Path(self.path) / record.name for record in records], sizes)
+        names = [record.name for record in records]
         extents = guide.extents if self.info.format == guide.NAME else codec_of(self.info.format).extents
-        return Reader(self.info, extents, self._files(), space)
+        if self._remote:
+            files = RemoteFiles(self.path)
+            return Reader(self.info, extents, files, Remote(files, names, sizes))
+        local = Local(Path(self.path), names, sizes)
+        return Reader(self.info, extents, local, local)
 
     def _checksum(self, name: str) -> str:
         if not self._remote:
@@ -280,7 +296,7 @@ class Store:
         if label.scalar:
             return torch.from_numpy(self.labels[rows])
         if label.ragged:
-            return [torch.from_numpy(decode_label(piece)) for piece in self._reader.pieces("label", rows)]
+            return [torch.from_numpy(decode_label(piece)) for piece in self._reader.copies("label", rows)]
         flat = torch.empty((len(rows), label.nbytes), dtype=torch.uint8)
         self._reader.gather("label", rows, flat)
         return typed(flat, label)
@@ -307,13 +323,4 @@ class Store:
         return to_image(image.permute(1, 2, 0).numpy(), mode)
 
     def _worker_memory(self, rows: int) -> torch.Tensor | None:
-        """In a DataLoader's worker, memory that the parent process sees: the batch is not copied on its way."""
-        import torch
-        from torch.utils.data import get_worker_info
-
-        if self._image.ragged or get_worker_info() is None:
-            return None
-        nbytes = rows * self._image.nbytes
-        storage = torch.UntypedStorage._new_shared(nbytes)  # type: ignore[no-untyped-call]
-        memory: torch.Tensor = torch.empty(0, dtype=torch.uint8).set_(storage)
-        return memory.view(rows, self._image.nbytes)
+        return None if self._image.ragged else worker_memory(rows, self._image.nbytes)

@@ -6,6 +6,7 @@ Every format that keeps rows as plain bytes comes down to byte positions, so one
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -27,6 +28,10 @@ class StoreFiles(Protocol):
 
     def path(self, name: str) -> Path | None:
         """Its place on this machine; None if it is elsewhere."""
+        ...
+
+    def mapped(self, name: str) -> AbstractContextManager[memoryview | None]:
+        """The whole file, uncopied, within `with`; None if it is not mapped. A cut is a StoreError at its end."""
         ...
 
 
@@ -53,6 +58,7 @@ class Spans:
 class Values:
     """Rows that are read whole: numbers, one per row."""
 
+    file: str
     load: Callable[[], NDArray[np.generic]]
 
 
@@ -60,6 +66,7 @@ class Values:
 class Blocks:
     """Rows that are decoded together: block k holds the rows from `starts[k]` on."""
 
+    file: str
     starts: Index
     load: Callable[[int], Column]
 

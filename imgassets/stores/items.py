@@ -91,3 +91,15 @@ def dressed(pixels: Any, field: Field | None = None) -> torch.Tensor:
     if field.layout == "HWC":
         return images.permute(0, 3, 1, 2)
     return images[:, None] if field.layout == "HW" else images
+
+
+def worker_memory(rows: int, nbytes: int) -> torch.Tensor | None:
+    """In a DataLoader's worker, memory (rows, nbytes) that the parent process sees: batches are not copied on their way."""
+    import torch
+    from torch.utils.data import get_worker_info
+
+    if get_worker_info() is None:
+        return None
+    storage = torch.UntypedStorage._new_shared(rows * nbytes)  # type: ignore[no-untyped-call]
+    memory: torch.Tensor = torch.empty(0, dtype=torch.uint8).set_(storage)
+    return memory.view(rows, nbytes)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from imgassets.columns import Column, Field, as_bytes
 from imgassets.errors import ImgassetsError, StoreError
-from imgassets.stores.bytespace import Bytes, starts_of
+from imgassets.mapping.files import starts_of
+from imgassets.stores.bytespace import Bytes
 from imgassets.stores.codec import Extents
 from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values
 from imgassets.stores.storefile import StoreInfo
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 
 CACHED_BLOCKS = 32
 """Decoded blocks kept, for formats that decode rows together."""
+
+
+class Closed:
+    """What a store has in the place of its reader once it is closed."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        raise StoreError(f"{self._path} was closed: open it anew to read it.")
 
 
 @dataclass(frozen=True)
@@ -38,9 +49,9 @@ class Placed:
 class Decoded:
     """Rows that come in blocks; the last few blocks are kept, for all threads together."""
 
-    def __init__(self, starts: Index, loads: Sequence[Callable[[], Column]]) -> None:
+    def __init__(self, starts: Index, loads: Sequence[Callable[[], Column]], files: Sequence[str]) -> None:
         self.starts = starts
-        self._loads = loads
+        self._loads, self._files = loads, files
         self._kept: OrderedDict[int, Column] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -59,7 +70,7 @@ class Decoded:
             if k in self._kept:
                 self._kept.move_to_end(k)
                 return self._kept[k]
-        with damage(f"block {k}"):
+        with damage(f"{self._files[k]}, block {k} of the store,"):
             column = self._loads[k]()
         with self._lock:
             self._kept[k] = column
@@ -130,12 +141,11 @@ class Reader:
 
     def pieces(self, name: str, rows: Index) -> Sequence[memoryview]:
         """Bytes of rows of a field of variable size, uncopied where the store is mapped."""
-        column = self._column(name)
-        if isinstance(column, Placed) and column.sizes is not None:
-            return self._space.pieces(column.positions[rows], column.sizes[rows])
-        if isinstance(column, Decoded):
-            return [memoryview(row) for row in column.of(rows)]
-        raise TypeError(f"{name} has rows of one size")
+        return self._pieces(name, rows, self._space.pieces)
+
+    def copies(self, name: str, rows: Index) -> Sequence[memoryview]:
+        """The same in memory of this process, which stay what they are whatever becomes of the files."""
+        return self._pieces(name, rows, self._space.copies)
 
     def piece(self, name: str, row: int) -> memoryview:
         """As `pieces`, of one row: without the cost of arrays, which is more than that of the fetch."""
@@ -161,6 +171,16 @@ class Reader:
             if isinstance(column, Decoded):
                 return int(np.diff([*column.starts, self.info.rows]).max())
         return None
+
+    def _pieces(
+        self, name: str, rows: Index, fetch: Callable[[Index, Index], Sequence[memoryview]]
+    ) -> Sequence[memoryview]:
+        column = self._column(name)
+        if isinstance(column, Placed) and column.sizes is not None:
+            return fetch(column.positions[rows], column.sizes[rows])
+        if isinstance(column, Decoded):
+            return [memoryview(row) for row in column.of(rows)]
+        raise TypeError(f"{name} has rows of one size")
 
     def _column(self, name: str) -> Placed | Decoded | NDArray[Any]:
         if name not in self._merged:
@@ -192,7 +212,7 @@ def _placed(extent: Extent, rows: int, base: dict[str, int], size: dict[str, int
 
 def _merge(field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo) -> Placed | Decoded | NDArray[Any]:
     if all(isinstance(part, Values) for part in parts):
-        values = [np.asarray(part.load()) for part in parts if isinstance(part, Values)]
+        values = [_loaded(part) for part in parts if isinstance(part, Values)]
         if [len(v) for v in values] != [shard.rows for shard in info.shards if shard.rows]:
             raise StoreError(f"Field {field.name}: its index has another number of rows than the store.")
         return np.concatenate(values)
@@ -203,7 +223,13 @@ def _merge(field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo)
         return Placed(positions, np.concatenate(sizes) if field.ragged else None)
     blocks = [part for part in parts if isinstance(part, Blocks)]
     starts = np.concatenate([block.starts + start for block, start in zip(blocks, first, strict=True)])
-    return Decoded(starts, [partial(b.load, k) for b in blocks for k in range(len(b.starts))])
+    numbered = [(block, k) for block in blocks for k in range(len(block.starts))]
+    return Decoded(starts, [partial(b.load, k) for b, k in numbered], [b.file for b, _ in numbered])
+
+
+def _loaded(part: Values) -> NDArray[Any]:
+    with damage(part.file):
+        return np.asarray(part.load())
 
 
 def _positions(part: Extent, rows: int) -> Index:

@@ -102,6 +102,8 @@ class _RecordReader:
         """Encoded images or file names, each record checked."""
         return [self.piece(name, int(row)) for row in rows]
 
+    copies = pieces
+
     def piece(self, name: str, row: int) -> memoryview:
         """One encoded image or file name, its record checked."""
         image = self._records[row]

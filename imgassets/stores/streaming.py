@@ -2,8 +2,7 @@
 
 An ordinary store reads the line of memory that it overwrites, and drives out what is read next. The copy here writes
 whole lines past the caches, and asks for the next row while it copies one: two threads gather images of 12 kB a third
-faster than with `torch.index_select`. numpy and torch have no such copy; llvmlite, which numba is made of, makes
-machine code of it for whatever processor this is, in a few milliseconds.
+faster than with `torch.index_select`. numpy and torch have no such copy.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from threading import Lock
+
+from imgassets.mapping.machine import compiled
 
 LINE = 64
 """Bytes; rows and the memory they are copied to are whole lines."""
@@ -59,7 +59,6 @@ end:
 
 !0 = !{{i32 1}}
 """
-_making = Lock()
 
 
 def copy_rows(base: int, positions: int, rows: int, nbytes: int, out: int) -> None:
@@ -68,22 +67,14 @@ def copy_rows(base: int, positions: int, rows: int, nbytes: int, out: int) -> No
     `positions` are int64; there is at least one. `nbytes` and `out` are multiples of `LINE`. The interpreter's lock is
     free meanwhile.
     """
-    with _making:
-        copy, _ = _machine_code()
+    copy, _ = _machine_code()
     copy(base, positions, rows, nbytes, out)
 
 
 @cache
 def _machine_code() -> tuple[Callable[[int, int, int, int, int], None], object]:
     """The function, and what its code lives as long as."""
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
-    )
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_CODE), machine)
+    engine = compiled(_CODE)
     address, number = ctypes.c_void_p, ctypes.c_int64
     copy = ctypes.CFUNCTYPE(None, address, address, number, number, address)(engine.get_function_address("copy"))
     return copy, engine

@@ -145,7 +145,7 @@ def test_split_travels_to_workers_without_its_data(split: Path) -> None:
     samples[0]
     sent = copy.deepcopy(samples)  # by the same protocol as a DataLoader sends it
     assert not any(isinstance(value, np.ndarray) for value in vars(sent).values())
-    assert sent.__getstate__()["_maps"] == {}
+    assert sent.__getstate__()["_mapped"] is None
     np.testing.assert_array_equal(sent[4].volume, sample(4).array)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgassets.stores import bytespace
-from imgassets.stores.bytespace import Mapped
+from imgassets.stores.bytespace import Local
 from imgassets.stores.streaming import LINE, copy_rows
 
 
@@ -33,7 +33,7 @@ def test_rows_from_any_position_arrive_whole_and_nothing_else_changes(data, line
 def test_large_gathers_of_any_width_and_place(tmp_path: Path, nbytes: int, skipped: int, threads: int) -> None:
     data = os.urandom(1 << 20)
     (tmp_path / "a").write_bytes(data)
-    space = Mapped([tmp_path / "a"], [len(data)])
+    space = Local(tmp_path, ["a"], [len(data)])
     positions = np.random.default_rng(0).integers(0, len(data) - nbytes, 2 * bytespace.LEAST // nbytes)
     memory = torch.zeros(skipped + len(positions) * nbytes, dtype=torch.uint8)
     before = torch.get_num_threads()

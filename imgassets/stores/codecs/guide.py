@@ -63,7 +63,7 @@ def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) ->
     elif suffix == "h5":
         found = _hdf5(files, images, "images", image), _hdf5(files, labels, "labels", label)
     elif suffix == "tar":
-        found = _tar(files, images, rows), Values(partial(_json, files, labels))
+        found = _tar(files, images, rows), Values(labels, partial(_json, files, labels))
     else:
         found = _arrow(files, images, image, rows), _arrow(files, labels, label, rows)
     return zip(("image", "label"), found, strict=True)
@@ -127,7 +127,7 @@ def _hdf5(files: StoreFiles, name: str, dataset: str, field: Field) -> Extent:
         start = file[dataset].id.get_offset()
         if start is not None and file[dataset].dtype == field.dtype:
             return one_run(name, start, field.nbytes)
-    return Blocks(np.zeros(1, np.int64), partial(_hdf5_rows, files, name, dataset, field))
+    return Blocks(name, np.zeros(1, np.int64), partial(_hdf5_rows, files, name, dataset, field))
 
 
 def _hdf5_rows(files: StoreFiles, name: str, dataset: str, field: Field, k: int) -> Column:
@@ -157,16 +157,17 @@ def _arrow(files: StoreFiles, name: str, field: Field, rows: int) -> Extent:
         columns = len(_schema(file))
     values: Callable[[int | None], Any] = partial(_ipc if ipc else _parquet, files, name, columns)
     if not field.ragged:
-        return Values(lambda: np.array(values(None), np.int64))
+        return Values(name, lambda: np.array(values(None), np.int64))
     if ipc or columns > 1:
-        return Blocks(np.arange(rows), values)
-    return Blocks(np.zeros(1, np.int64), lambda k: values(None))
+        return Blocks(name, np.arange(rows), values)
+    return Blocks(name, np.zeros(1, np.int64), lambda k: values(None))
 
 
 def _ipc(files: StoreFiles, name: str, columns: int, k: int | None) -> list[Any]:
     import pyarrow as pa
 
-    with pa.memory_map(str(files.path(name))) as source:
+    source: Any
+    with files.open(name) as source:
         reader = pa.ipc.open_file(source)
         batches = range(reader.num_record_batches) if k is None else [k]
         return [reader.get_batch(b).column(0)[0].as_py() for b in batches]

@@ -82,9 +82,8 @@ def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) ->
     import pyarrow as pa
 
     name = f"{stem}.arrow"
-    path = files.path(name)
-    opened: Any = files.open(name) if path is None else pa.memory_map(str(path))
-    with opened as source:
+    source: Any
+    with files.mapped(name) as view, files.open(name) if view is None else pa.BufferReader(view) as source:
         reader = pa.ipc.open_file(source)
         if not reader.schema.equals(schema_of(fields)):
             raise StoreError(f"{name} has columns {reader.schema.names}, which are not the store's: rebuild it.")
@@ -93,8 +92,8 @@ def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) ->
         if starts[-1] != rows:
             raise StoreError(f"{name} holds {starts[-1]} rows, expected {rows}: rebuild the store.")
         for field in fields:
-            if path is None:
-                yield field.name, Blocks(starts[:-1], partial(_load, files, name, field))
+            if view is None:
+                yield field.name, Blocks(name, starts[:-1], partial(_load, files, name, field))
                 continue
             base = _base(source)
             columns = [batch.column(field.name) for batch in batches]

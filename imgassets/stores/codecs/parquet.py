@@ -93,9 +93,9 @@ def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) ->
             chunks = [about.row_group(g).column(place[field.name]) for g in groups]
             plain = all(c.compression == "UNCOMPRESSED" and not c.has_dictionary_page for c in chunks)
             if field.scalar:
-                yield field.name, Values(partial(_column, files, name, field))
+                yield field.name, Values(name, partial(_column, files, name, field))
             elif field.kind == "text" or not plain:
-                yield field.name, Blocks(starts, partial(_column, files, name, field))
+                yield field.name, Blocks(name, starts, partial(_column, files, name, field))
             elif field.kind == "file":
                 sizes = _column(files, name, _size_of(field))
                 yield field.name, _spans(name, chunks, counts, starts, sizes)

@@ -86,7 +86,7 @@ def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) ->
         if len(table) != rows or table.ndim != (1 if field.scalar else 2):
             raise StoreError(f"{index} has shape {table.shape}, expected {rows} rows: rebuild the store.")
         if field.scalar:
-            yield field.name, Values(lambda table=table: table)  # type: ignore[misc]
+            yield field.name, Values(index, lambda table=table: table)  # type: ignore[misc]
         elif field.ragged:
             yield field.name, Spans(f"{stem}.tar", table[:, 0].copy(), table[:, 1].copy())
         else:

@@ -1,0 +1,5 @@
+"""Files of this machine as memory, given back when nobody uses it; one that is cut meanwhile is an error, no signal."""
+
+from imgassets.mapping.files import Mapped
+
+__all__ = ["Mapped"]
