@@ -121,7 +121,10 @@ class Mapped:
         return self._views[nbytes]
 
     def _map_file(self, path: Path, size: int, address: int) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be opened ({error}): rebuild the store.") from error
         try:
             if (found := os.fstat(fd).st_size) != size:
                 raise StoreError(f"{path} has {found} bytes, the store says {size}: rebuild the store.")

@@ -38,8 +38,9 @@ class Placed:
 class Decoded:
     """Rows that come in blocks; the last few blocks are kept, for all threads together."""
 
-    def __init__(self, starts: Index, loads: Sequence[Callable[[], Column]]) -> None:
+    def __init__(self, starts: Index, loads: Sequence[Callable[[], Column]], what: str) -> None:
         self.starts = starts
+        self._what = what
         self._loads = loads
         self._kept: OrderedDict[int, Column] = OrderedDict()
         self._lock = threading.Lock()
@@ -50,8 +51,9 @@ class Decoded:
         found: list[Any] = [None] * len(rows)
         for k in dict.fromkeys(block.tolist()):
             column = self._block(k)
-            for place in np.flatnonzero(block == k).tolist():
-                found[place] = column[int(rows[place] - self.starts[k])]
+            with damage(f"{self._what}, block {k}"):  # it may have fewer rows than it should
+                for place in np.flatnonzero(block == k).tolist():
+                    found[place] = column[int(rows[place] - self.starts[k])]
         return found
 
     def _block(self, k: int) -> Column:
@@ -59,7 +61,7 @@ class Decoded:
             if k in self._kept:
                 self._kept.move_to_end(k)
                 return self._kept[k]
-        with damage(f"block {k}"):
+        with damage(f"{self._what}, block {k}"):
             column = self._loads[k]()
         with self._lock:
             self._kept[k] = column
@@ -83,8 +85,9 @@ def damage(what: str) -> Iterator[None]:
 class Reader:
     """Fields of an open store by row index. Threads may share it; so may processes that fork."""
 
-    def __init__(self, info: StoreInfo, extents: Extents, files: StoreFiles, space: Bytes) -> None:
+    def __init__(self, info: StoreInfo, extents: Extents, files: StoreFiles, space: Bytes, where: str) -> None:
         self.info = info
+        self._where = where
         self._space = space
         sizes = [record.bytes for shard in info.shards for record in shard.files]
         names = [record.name for shard in info.shards for record in shard.files]
@@ -95,11 +98,11 @@ class Reader:
         for shard in info.shards:
             if not shard.rows:
                 continue
-            with damage(f"shard {shard.stem}"):
+            with damage(f"{where}, shard {shard.stem}"):
                 for name, extent in extents(files, shard.stem, info.fields, shard.rows):
                     parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
         first = np.cumsum([0, *(shard.rows for shard in info.shards if shard.rows)])[:-1]
-        self._columns = {f.name: partial(_merge, f, parts[f.name], first, info) for f in info.fields}
+        self._columns = {f.name: partial(_merge, f, parts[f.name], first, info, where) for f in info.fields}
         self._merged: dict[str, Placed | Decoded | NDArray[Any]] = {}
 
     def values(self, name: str) -> NDArray[Any]:
@@ -124,7 +127,8 @@ class Reader:
             field = self.info.field(name)
             target = out.numpy()
             for place, row in enumerate(column.of(rows)):
-                target[place] = as_bytes(field, np.asarray(row)[None])[0]
+                with damage(f"{self._where}, field {name}"):
+                    target[place] = as_bytes(field, np.asarray(row)[None])[0]
         else:
             out.numpy()[:] = column[rows].reshape(-1, 1).view(np.uint8)
 
@@ -134,7 +138,8 @@ class Reader:
         if isinstance(column, Placed) and column.sizes is not None:
             return self._space.pieces(column.positions[rows], column.sizes[rows])
         if isinstance(column, Decoded):
-            return [memoryview(row) for row in column.of(rows)]
+            with damage(f"{self._where}, field {name}"):
+                return [memoryview(row) for row in column.of(rows)]
         raise TypeError(f"{name} has rows of one size")
 
     def piece(self, name: str, row: int) -> memoryview:
@@ -164,7 +169,7 @@ class Reader:
 
     def _column(self, name: str) -> Placed | Decoded | NDArray[Any]:
         if name not in self._merged:
-            with damage(f"field {name}"):
+            with damage(f"{self._where}, field {name}"):
                 self._merged[name] = self._columns[name]()
         return self._merged[name]
 
@@ -190,11 +195,13 @@ def _placed(extent: Extent, rows: int, base: dict[str, int], size: dict[str, int
     return Spans(extent.file, offsets, extent.sizes)
 
 
-def _merge(field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo) -> Placed | Decoded | NDArray[Any]:
+def _merge(
+    field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo, where: str
+) -> Placed | Decoded | NDArray[Any]:
     if all(isinstance(part, Values) for part in parts):
         values = [np.asarray(part.load()) for part in parts if isinstance(part, Values)]
         if [len(v) for v in values] != [shard.rows for shard in info.shards if shard.rows]:
-            raise StoreError(f"Field {field.name}: its index has another number of rows than the store.")
+            raise StoreError(f"{where}, field {field.name}: its index has another number of rows than the store.")
         return np.concatenate(values)
     if all(isinstance(part, Runs | Spans) for part in parts):
         counts = [shard.rows for shard in info.shards if shard.rows]
@@ -203,7 +210,8 @@ def _merge(field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo)
         return Placed(positions, np.concatenate(sizes) if field.ragged else None)
     blocks = [part for part in parts if isinstance(part, Blocks)]
     starts = np.concatenate([block.starts + start for block, start in zip(blocks, first, strict=True)])
-    return Decoded(starts, [partial(b.load, k) for b in blocks for k in range(len(b.starts))])
+    loads = [partial(b.load, k) for b in blocks for k in range(len(b.starts))]
+    return Decoded(starts, loads, f"{where}, field {field.name}")
 
 
 def _positions(part: Extent, rows: int) -> Index:

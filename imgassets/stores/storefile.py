@@ -84,7 +84,8 @@ class StoreInfo:
             "class_to_idx": dict(self.class_to_idx),
             "source": dict(self.source),
         }
-        return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return text.encode(errors="surrogatepass")  # a name in a damaged file may be no text
 
     @classmethod
     def parse(cls, raw: bytes, where: str) -> StoreInfo:
