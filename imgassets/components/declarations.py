@@ -1,5 +1,6 @@
 """Mistakes in a dataset's YAML file that Dagster passes over, or tells without their place."""
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import is_dataclass
@@ -19,6 +20,8 @@ FILES = ("defs.yaml", "defs.yml", "component.yaml")
 """What Dagster loads of a folder: the first of these."""
 TAG = "tag:yaml.org,2002:"
 TAGS = {TAG + name for name in ("null", "bool", "int", "float", "str", "timestamp", "merge", "value", "map", "seq")}
+WRITTEN_OUT = 10_000
+"""Values that anchors may add to a file: Dagster looks at each, however often an anchor leads to it."""
 SHOWN = 80
 """Characters of a template that a message shows."""
 SEEDS = 1 << 32
@@ -84,15 +87,16 @@ def declared_in(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        yield from (Path(place, name) for name in FILES if name in files)
+        present = {name.lower(): name for name in files}  # where names have no case, Dagster finds DEFS.YAML as well
+        yield from (Path(place, present[name]) for name in FILES if name in present)
 
 
 def refuse_mistakes(folder: Path) -> None:
     """Look at every file below `folder` that declares a dataset; nothing that it says is evaluated.
 
     Raises:
-        BadInput: one is empty or no YAML, gives a key twice, has a template that is code, or asks for a component that
-            does not exist; names the file and the line.
+        BadInput: one is empty or no YAML, gives a key twice, has a template that is code or anchors without end, or
+            asks for a component that does not exist; names the file and the line.
     """
     for path in declared_in(folder):
         documents = _documents(path)
@@ -100,6 +104,7 @@ def refuse_mistakes(folder: Path) -> None:
             raise BadInput(f"{path}:1: the file is empty, expected `type` and `attributes`.")
         for document in documents:
             _refuse_kind(path, document)
+            _refuse_endless(path, document)
             for node in _nodes(document):
                 if wrong := _code(node):
                     raise BadInput(f"{path}:{node.start_mark.line + 1}: {wrong}.")
@@ -133,6 +138,29 @@ def _refuse_kind(path: Path, document: yaml.Node) -> None:
             raise BadInput(f"{path}:{key.start_mark.line + 1}: there is no {kind}: choose one of {', '.join(known)}.")
 
 
+def _refuse_endless(path: Path, document: yaml.Node) -> None:
+    sizes: dict[int, float] = {}
+
+    def of(node: yaml.Node) -> float:
+        """Values of a node with every anchor written out."""
+        if id(node) not in sizes:
+            sizes[id(node)] = math.inf  # for whoever asks while it is not known lies within
+            sizes[id(node)] = 1 + sum(map(of, _within(node)))
+        return sizes[id(node)]
+
+    if of(document) - len(sizes) > WRITTEN_OUT:
+        last = max(node.start_mark.line for node in _nodes(document) if sizes[id(node)] > WRITTEN_OUT)
+        raise BadInput(
+            f"{path}:{last + 1}: anchors lead to themselves, or to more than {WRITTEN_OUT} values: write them out."
+        )
+
+
+def _within(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return list(chain.from_iterable(node.value))
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
 def _nodes(document: yaml.Node) -> Iterator[yaml.Node]:
     """Every node of a document once, keys too, however often anchors lead to it."""
     waiting, seen = [document], set()
@@ -141,10 +169,7 @@ def _nodes(document: yaml.Node) -> Iterator[yaml.Node]:
         if id(node) not in seen:
             seen.add(id(node))
             yield node
-            if isinstance(node, yaml.MappingNode):
-                waiting += chain.from_iterable(reversed(node.value))
-            elif isinstance(node, yaml.SequenceNode):
-                waiting += reversed(node.value)
+            waiting += reversed(_within(node))
 
 
 def _code(node: yaml.Node) -> str:

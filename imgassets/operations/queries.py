@@ -84,7 +84,7 @@ def problem(query: str) -> str:
 
 
 def measure(document: DocumentNode) -> Size:
-    """Size of all operations of a document together.
+    """Size of all operations of a document together, and of fragments that none of them has: they are validated, too.
 
     Raises:
         RecursionError: a fragment has itself within it.
@@ -117,4 +117,6 @@ def measure(document: DocumentNode) -> Size:
     for part in parts:
         if isinstance(part, OperationDefinitionNode):
             total = total.beside(of_all(part.selection_set))
+    for name in fragments.keys() - known.keys():
+        total = total.beside(of_all(fragments[name].selection_set))
     return total

@@ -110,7 +110,7 @@ class Never:
     def __call__(self, *_: object) -> str:
         raise AssertionError
 
-    __getitem__ = __str__ = __getattr__ = __call__  # type: ignore[assignment]
+    __getitem__ = __str__ = __getattr__ = __call__
 
 
 PLACES: dict[str, Callable[[str], str]] = {
@@ -146,7 +146,7 @@ def test_bytes_and_other_types_that_would_become_text_unseen(tmp_path: Path, val
         refuse_mistakes(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["defs.yaml", "defs.yml", "component.yaml"])
+@pytest.mark.parametrize("name", ["defs.yaml", "defs.yml", "component.yaml", "Defs.YAML"])
 @pytest.mark.parametrize("linked", [False, True])
 def test_whatever_file_dagster_loads(tmp_path: Path, name: str, linked: bool) -> None:
     place = tmp_path / "elsewhere" / "deep" / "er"
@@ -162,10 +162,32 @@ def test_whatever_file_dagster_loads(tmp_path: Path, name: str, linked: bool) ->
         refuse_mistakes(tmp_path / "defs")
 
 
-def test_anchors_that_lead_round_or_far(tmp_path: Path) -> None:
-    laughs = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 60))
-    (tmp_path / "defs.yaml").write_text(f"{HEAD}  round: &r [*r]\n  a0: &a0 text\n{laughs}")
+LAUGHS = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        "  round: &r [*r]\n",
+        "  round: &r {a: {b: *r}}\n",
+        f"  a0: &a0 text\n{LAUGHS}",
+        "  a0: &a0 {a: b}\n" + "".join(f"  a{n}: &a{n} {{a: *a{n - 1}, b: *a{n - 1}}}\n" for n in range(1, 99)),
+    ],
+)
+def test_anchors_that_lead_round_or_far(tmp_path: Path, endless: str) -> None:
+    """Dagster writes them out: seven lines kept it busy for minutes."""
+    (tmp_path / "defs.yaml").write_text(f"{HEAD}{endless}")
+    with pytest.raises(BadInput, match=r"defs\.yaml:\d+: anchors lead to themselves, or to more than 10000 values"):
+        refuse_mistakes(tmp_path)
+
+
+def test_anchors_as_people_write_them(tmp_path: Path) -> None:
+    many = "".join(f"  b{n}: {{<<: *a, x: *l}}\n" for n in range(500))
+    (tmp_path / "defs.yaml").write_text(f"{HEAD}  a: &a {{b: c}}\n  l: &l [1, 2, 3]\n{many}")
     refuse_mistakes(tmp_path)
+
+
+def test_brackets_that_no_reader_follows(tmp_path: Path) -> None:
     (tmp_path / "defs.yaml").write_text(HEAD + "  deep: " + "[" * 100_000)
     with pytest.raises(BadInput, match="without deep nesting"):
         refuse_mistakes(tmp_path)

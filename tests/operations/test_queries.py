@@ -94,6 +94,8 @@ LARGE = {
     "doubling": doubling(15),
     "doubling for ever": doubling(60),
     "a fragment in itself": "{ ...f } fragment f on Q { a { ...f } }",
+    "a fragment that nobody has": "{ x } fragment f on Q {" + " version" * 4_000 + "}",
+    "fragments that only have each other": "{ x } fragment f on Q { ...g } fragment g on Q { ...f }",
     "operations": "".join(f"query q{n} {{ a }}" for n in range(500)),
     "a chain of fragments": "{ ...f0 }" + "".join(f"fragment f{n} on Q {{ ...f{n + 1} }}" for n in range(2_000)),
     "all types of all types": "{ __schema { types " + "{ fields { type " * 4 + "{ name }" + "} }" * 4 + " } }",
