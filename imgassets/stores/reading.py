@@ -17,7 +17,7 @@ from imgassets.columns import Column, Field, as_bytes
 from imgassets.errors import ImgassetsError, StoreError
 from imgassets.stores.bytespace import Bytes, starts_of
 from imgassets.stores.codec import Extents
-from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values
+from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values, lies_within
 from imgassets.stores.storefile import StoreInfo
 
 if TYPE_CHECKING:
@@ -178,17 +178,11 @@ def _placed(extent: Extent, rows: int, base: dict[str, int], size: dict[str, int
     """The same with positions in the store instead of offsets in a file, once they are known to lie in the file."""
     if isinstance(extent, Values | Blocks):
         return extent
-    if isinstance(extent, Runs):
-        counts = np.diff([*extent.starts, rows])
-        last = extent.offsets + np.maximum(counts - 1, 0) * extent.strides
-        low = np.minimum(extent.offsets, last)
-        high = np.maximum(extent.offsets, last) + field.nbytes
-    else:
-        low, high = extent.offsets, extent.offsets + extent.sizes
-        if (extent.sizes < 0).any():
-            low = np.array([-1])
-    if extent.file not in base or low.min() < 0 or high.max() > size[extent.file]:
-        raise StoreError(f"{extent.file} is shorter than its index says: verify the store, or rebuild it.")
+    nbytes = None if field.ragged else field.nbytes
+    if extent.file not in base or not lies_within(extent, rows, size[extent.file], nbytes):
+        raise StoreError(
+            f"{extent.file} is shorter than its index says, or of other rows: verify the store, or rebuild."
+        )
     offsets = extent.offsets + base[extent.file]
     if isinstance(extent, Runs):
         return Runs(extent.file, extent.starts, offsets, extent.strides)

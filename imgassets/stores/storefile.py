@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from imgassets import documents
 from imgassets.columns import Field
 from imgassets.commit import FileRecord, check_name
 from imgassets.errors import StoreError
@@ -95,7 +96,7 @@ class StoreInfo:
             StoreError: they are damaged or of another version; names that leave the folder are refused.
         """
         try:
-            document = json.loads(raw)
+            document = documents.parse(raw, finite=True)
             if document["imgassets_store"] != VERSION:
                 raise ValueError(f"version {document['imgassets_store']}")
             info = cls(
