@@ -49,7 +49,8 @@ class Shard:
         rows = int(document["rows"])
         if rows < 0 or any(record.bytes < 0 for record in files):
             raise ValueError("a negative size")
-        lists = tuple(document["skipped"]), dict(document["notes"]), tuple(document.get("damaged", ()))
+        notes = {str(what): int(count) for what, count in document["notes"].items()}
+        lists = tuple(map(dict, document["skipped"])), notes, tuple(map(dict, document.get("damaged", ())))
         return cls(check_name(document["stem"]), rows, files, *lists)
 
 
@@ -106,7 +107,8 @@ class StoreInfo:
                 {str(name): int(idx) for name, idx in document["class_to_idx"].items()},
                 dict(document["source"]),
             )
-            if info.rows != document["rows"] or not info.fields:
+            info.field("image")
+            if info.rows != document["rows"]:
                 raise ValueError(f"{document['rows']} rows in the head, {info.rows} in the shards")
         except Exception as error:
             raise StoreError(f"{where} describes no image store of version {VERSION} ({error}): rebuild it.") from error

@@ -50,6 +50,22 @@ def test_an_index_whose_numbers_overflow(tmp_path: Path) -> None:
         open_store(store).batch(range(11))
 
 
+@pytest.mark.parametrize("notes", [{"cmyk": []}, {"cmyk": None}, ["cmyk"]])
+def test_notes_that_are_no_counts(tmp_path: Path, notes: Any) -> None:
+    store = made(tmp_path, "memmap")
+    shards = json.loads((store / "store.json").read_bytes())["shards"]
+    rewrite(store, shards=[shard | {"notes": notes} for shard in shards])
+    with pytest.raises(StoreError, match=r"store\.json describes no image store"):
+        open_store(store)
+
+
+def test_a_store_without_images(tmp_path: Path) -> None:
+    store = made(tmp_path, "memmap")
+    rewrite(store, fields=json.loads((store / "store.json").read_bytes())["fields"][1:])
+    with pytest.raises(StoreError, match=r"store\.json describes no image store"):
+        open_store(store)
+
+
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
 def test_numbers_that_json_has_not(tmp_path: Path, number: str) -> None:
     store = made(tmp_path, "memmap")
