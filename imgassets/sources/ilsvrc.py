@@ -127,8 +127,8 @@ def refuse_contradictions(archive: Path, names: Sequence[str], synsets: Sequence
         said = VALIDATION_NAME.match(name)
         if said and (int(said["number"]) != line or (said["synset"] or synset) != synset):
             raise BadInput(
-                f"{archive} holds {name}, to which line {line} of the labels falls ({synset}): the name says otherwise. "
-                "Use the archive and the labels of one release, with a line for each image."
+                f"{archive} holds {name}, to which line {line} of the labels falls ({synset}): its name denies it; "
+                "use the archive and the labels of one release, a line for each image."
             )
 
 

@@ -131,7 +131,7 @@ class Ilsvrc:
                 "expected one line for each: use the labels that belong to this archive."
             )
         if synsets is not None:
-            refuse_contradictions(path, found.table["name"].to_pylist(), synsets)
+            refuse_contradictions(path, list(map(str, found.table["name"].to_pylist())), synsets)
         table = tar_index.label(found, synsets, imagenet_classes().class_id, order)
         return IlsvrcIndex(table, {"archive": archive} | _summary(table, found.strays), whole.hexdigest())
 
