@@ -12,12 +12,15 @@ from imgassets.classes import imagenet_classes
 from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
 from imgassets.sources.files import ImageFiles, Item
-from imgassets.sources.walk import EXTENSIONS, Walk, summary
+from imgassets.sources.walk import EXTENSIONS, Walk, shown, summary
 
 ClassOrder = Literal["natural", "text", "imagenet"]
 """How classes are numbered: as people count (class2, class10), by their text as torchvision does, or by synset."""
-TRAINING = frozenset({"train", "training"})
-SPLITS = TRAINING | {"val", "valid", "validation", "test", "testing", "dev", "eval"}
+SPLIT = re.compile(
+    r"(?P<train>train(ing)?)?(?P<held>val(id(ation)?)?|test(ing)?|dev|eval)?([-_ ]?(set|split|data|images|\d{4}))?",
+    re.IGNORECASE,
+)
+"""Names of folders that hold a split, such as `train`, `Validation`, `test_set` and `val2017`."""
 SYNSET = re.compile(r"(?<![A-Za-z0-9])n\d{8}(?!\d)")
 
 
@@ -50,6 +53,8 @@ def class_folder(
     _refuse_doubles(root, names)
     if class_to_idx is None:
         _refuse_splits(names, called or root.name)
+        if len(names) == 1 and len(inner := Walk(root / names[0]).classes()) > 1:
+            _refuse_splits(sorted(inner, key=natural_key), f"{called or root.name}/{names[0]}")
         class_to_idx = imagenet_classes().class_to_idx if order == "imagenet" else None
     if class_to_idx is not None and (unknown := [name for name in names if name not in class_to_idx]):
         raise BadInput(f"{root}/{unknown[0]} is none of the {len(class_to_idx)} classes: remove or rename the folder.")
@@ -64,7 +69,7 @@ def class_folder(
         raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}) in its {len(names)} class folders.")
     numbers = numbered(full, order) if class_to_idx is None else dict(class_to_idx)
     full.sort(key=numbers.__getitem__) if order == "text" else None
-    left_out = {"empty_classes": empty, "without_class": sorted(walk.loose)}
+    left_out = {"empty_classes": empty, "without_class": [shown(name) for name in sorted(walk.loose)]}
     about: dict[str, Any] = {"kind": "class_folder", "mode": mode} | {what: of for what, of in left_out.items() if of}
     about |= {"class_order": order} if order == "text" else {}
     walked = _walked(walk) | ({"empty_classes": empty} if empty else {})
@@ -197,9 +202,9 @@ def _refuse_doubles(root: Path, names: Sequence[str]) -> None:
 
 def _refuse_splits(names: Sequence[str], called: str) -> None:
     """Folders such as `train` and `val` would be taken for two classes."""
-    known = [name for name in names if name.lower() in SPLITS]
-    training = {name.lower() for name in known} & TRAINING
-    if training and (len(known) > 1 or len(names) == 1):
+    said = {name: match for name in names if (match := SPLIT.fullmatch(name)) and (match["train"] or match["held"])}
+    known, training = list(said), any(match["train"] for match in said.values())
+    if len(known) == len(names) or (training and len(known) > 1):
         declared = ", ".join(f"{name}: {called}/{name}" for name in known)
         classes = ", ".join([*names[:5], "…"] if len(names) > 5 else names)
         raise BadInput(

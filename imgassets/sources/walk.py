@@ -157,9 +157,14 @@ class Walk:
 def summary(passed: dict[str, tuple[int, list[str]]]) -> dict[str, Any]:
     """As JSON: `{"hidden": {"count": 2, "examples": [".a", ".b"]}}`."""
     return {
-        reason: {"count": count, "examples": sorted(some, key=os.fsencode)}
+        reason: {"count": count, "examples": [shown(path) for path in sorted(some, key=os.fsencode)]}
         for reason, (count, some) in sorted(passed.items())
     }
+
+
+def shown(path: str) -> str:
+    """A path as text, also one that is not in UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _reason(name: str) -> str:

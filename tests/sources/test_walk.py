@@ -111,13 +111,33 @@ def test_labels_without_an_image_are_counted(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("splits", [("train", "val"), ("Test", "Train", "extra"), ("train",)])
+@pytest.mark.parametrize(
+    "splits",
+    [("train", "val"), ("Test", "Train", "extra"), ("train",), ("test_set", "validation"), ("train2017", "val2017")],
+)
 def test_a_root_of_splits_is_refused_with_the_yaml(tmp_path: Path, splits: tuple[str, ...]) -> None:
     for split in splits:
         write(tmp_path / split / "cat" / "1.jpg", image())
     with pytest.raises(BadInput, match=rf"declare `splits: \{{{splits[0]}: pets/{splits[0]}"):
         class_folder(tmp_path, called="pets")
     assert len(class_folder(tmp_path, class_to_idx={name: k for k, name in enumerate(splits)})) == len(splits)
+
+
+def test_splits_one_folder_down_are_refused_with_their_place(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write(tmp_path / "pets" / split / "cat" / "1.jpg", image())
+    with pytest.raises(BadInput, match=r"`splits: \{train: data/pets/train, val: data/pets/val\}`"):
+        class_folder(tmp_path, called="data")
+
+
+def test_names_not_in_utf_8_are_counted_too(tmp_path: Path) -> None:
+    for name in (b"a/1.jpg", b"l\xf6se.jpg", b"a/n\xf6te.txt", b"a/.h\xf6dden"):
+        write(tmp_path / os.fsdecode(name), b"text" if name.endswith(b"txt") else image())
+    made = convert(tmp_path, tmp_path.with_name("out"))
+    assert made is not None
+    facts = load(made / ".imgassets.json").facts
+    assert facts["passed_over"]["hidden"]["examples"] == ["a/.h\\xf6dden"]
+    assert open_store(made).class_to_idx == {"a": 0}
 
 
 def test_train_may_be_a_class_among_others(tmp_path: Path) -> None:
