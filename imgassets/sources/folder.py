@@ -83,14 +83,20 @@ def numbered(names: Iterable[str], order: ClassOrder = "natural") -> dict[str, i
     return {name: k for k, name in enumerate(sorted(names, key=None if order == "text" else natural_key))}
 
 
-def classes_of(root: Path) -> list[str]:
-    """The class folders of `root` that have an image, in natural order; the rest of their files is not looked at.
+def numbered_together(raw: Path, folders: Iterable[str], order: ClassOrder = "natural") -> dict[str, int]:
+    """One numbering of the classes that have an image in any of the `folders` below `raw`; no other file is looked at.
 
     Raises:
-        BadInput: there is no such folder, or it cannot be listed.
+        BadInput: there is no such folder, it cannot be listed or holds splits; two names differ only by case.
     """
-    walk = Walk(root)
-    return sorted((name for name in walk.classes() if any(True for _ in walk.images(name))), key=natural_key)
+    found: set[str] = set()
+    for folder in folders:
+        walk = Walk(raw / folder)
+        names = sorted(walk.classes(), key=natural_key)
+        _refuse_splits(names, folder)
+        found.update(name for name in names if any(True for _ in walk.images(name)))
+    _refuse_doubles(raw, sorted(found))
+    return numbered(found, order)
 
 
 def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> ImageFiles:
@@ -204,7 +210,7 @@ def _refuse_splits(names: Sequence[str], called: str) -> None:
     """Folders such as `train` and `val` would be taken for two classes."""
     said = {name: match for name in names if (match := SPLIT.fullmatch(name)) and (match["train"] or match["held"])}
     known, training = list(said), any(match["train"] for match in said.values())
-    if len(known) == len(names) or (training and len(known) > 1):
+    if (known and len(known) == len(names)) or (training and len(known) > 1):
         declared = ", ".join(f"{name}: {called}/{name}" for name in known)
         classes = ", ".join([*names[:5], "…"] if len(names) > 5 else names)
         raise BadInput(

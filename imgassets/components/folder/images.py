@@ -20,7 +20,7 @@ from imgassets.io.artifacts import Artifacts
 from imgassets.places import Place, slice_of
 from imgassets.sources.base import Source
 from imgassets.sources.files import ImageFiles
-from imgassets.sources.folder import ClassOrder, class_folder, classes_of, label_folder, listing, numbered
+from imgassets.sources.folder import ClassOrder, class_folder, label_folder, listing, numbered_together
 from imgassets.sources.resized import Resized
 from imgassets.stores.registry import DEFAULT
 
@@ -154,9 +154,7 @@ class ImageFolder(dg.Component, dg.Resolvable):
             return {name: k for k, name in enumerate(self.classes)}
         if self.splits is None or len(self.splits) < 2:
             return None
-        return numbered(
-            {name for folder in self.splits.values() for name in classes_of(raw / folder)}, self.class_order
-        )
+        return numbered_together(raw, self.splits.values(), self.class_order)
 
     def _source(self, files: ImageFiles) -> Source:
         return files if self.size is None else Resized(files, self.size, self.mode, orient=self.upright)

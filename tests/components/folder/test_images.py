@@ -145,6 +145,17 @@ def test_one_numbering_over_all_splits(tmp_path: Path, instance: dg.DagsterInsta
     assert "x/train is no folder" in stores.run("val").failure
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("val/Cat/1.jpg", "differ only by case"), ("val/test/cat/1.jpg", "x/val holds splits")],
+)
+def test_splits_that_do_not_fit_together(tmp_path: Path, instance: dg.DagsterInstance, name: str, message: str) -> None:
+    for each in ("train/cat/1.jpg", name):
+        write(tmp_path / "raw" / "x" / each, encoded(picture(0, 5, 5)))
+    stores = Stores(tmp_path, instance, splits={"train": "x/train", "val": "x/val"}, stores=["ipc"])
+    assert message in stores.run("train").failure
+
+
 def test_declared_classes_keep_their_numbers(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     write(tmp_path / "raw" / "folders" / "some" / "cat" / "1.jpg", encoded(picture(0, 5, 5)))
     stores = Stores(tmp_path, instance, classes=["dog", "cat", "ape"], stores=["ipc"])
