@@ -7,7 +7,7 @@ INSTALL := pip install --quiet --disable-pip-version-check
 TESTED := .ci/constraints.txt
 RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 
-.PHONY: run ui test test-newest lint check faults interop wheel bench clean
+.PHONY: run ui test test-newest lint check faults fuzz interop wheel bench clean
 
 # Dev tools too. .env gives Dagster's commands DAGSTER_HOME; they let it override the environment, unless it asks that first.
 .venv: pyproject.toml $(TESTED)
@@ -61,6 +61,10 @@ test-newest: .venv
 # A seeded sample of the faults (FAULT_SEED=... repeats it); with ALL=1 all of them, which writes the page's table
 faults: .venv
 	$(if $(ALL),FAULT_ALL=1 FAULT_PAGE=imgassets/docs/reliability.md) $(BIN)/python -m pytest -m "slow and not gpu"
+
+# Changes bytes of whatever is read, for ten minutes (FUZZ_SECONDS); what is found names its seed (FUZZ_SEED repeats it)
+fuzz: .venv
+	$(BIN)/python -m tests.fuzz
 
 interop: .venv/interop
 	$(BIN)/python -m pytest tests/interop

@@ -43,7 +43,7 @@ def project(path: str | os.PathLike[str]) -> dg.Definitions:
     for folder in folders:
         refuse_mistakes(folder)
     everything = dg.Definitions(resources=own, executor=dg.in_process_executor)
-    if not any(path.suffix in {".py", ".yaml"} for folder in folders for path in folder.glob("*/**/*")):
+    if not any(path.suffix in {".py", ".yaml", ".yml"} for folder in folders for path in folder.glob("*/**/*")):
         return everything  # a new project; Dagster stumbles over a tree without a leaf
     # not `load_from_defs_folder`, which wants a pyproject.toml that an installed package has not
     tree = dg.ComponentTree.from_module(defs_module=datasets, project_root=found.root)

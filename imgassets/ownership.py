@@ -10,6 +10,7 @@ from pathlib import Path
 from imgassets.commit import Owner
 from imgassets.commit.publish import fsync_folder
 from imgassets.commit.sink import write_durably
+from imgassets.errors import StoreError
 from imgassets.projects import Project
 
 BUNDLED = frozenset({"ct_rate", "dmd2", "ilsvrc2012", "imagenet64", "mini", "mini_dense"})
@@ -47,4 +48,9 @@ def home_id(state: Path) -> str:
 
 
 def _read(file: Path) -> str:
-    return file.read_text(encoding="ascii").strip()
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError as error:
+        raise StoreError(
+            f"{file} is damaged: put back what it said, or remove it; the home then counts as another one."
+        ) from error

@@ -112,7 +112,7 @@ def test_memmap_of_a_folder(tmp_path: Path) -> None:
     converter.convert()
     reader = MemmapReader(dataset_path=str(tmp_path / "out"))
     assert (reader.len, reader.images_per_file, reader.mode, reader.shape) == (23, 10, "RGB", (32, 24))
-    assert reader.class_to_idx["class10"] == 2
+    assert reader.class_to_idx == converter.class_to_idx == {"class1": 0, "class10": 1, "class2": 2, "größe 猫": 3}
     dataloader = DataLoader(reader, batch_size=8, num_workers=2, worker_init_fn=MemmapReader.worker_init_fn)
     assert [images.shape for images, _ in dataloader] == [(8, 3, 32, 24), (8, 3, 32, 24), (7, 3, 32, 24)]
 

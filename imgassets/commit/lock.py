@@ -190,7 +190,7 @@ def _sweep(path: Path) -> None:
 
 
 def _owner(fd: int) -> tuple[int, str, str] | None:
-    with suppress(ValueError, KeyError, TypeError, OSError):
+    with suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError):  # what a crash left of it
         owner = json.loads(os.pread(fd, 4096, 0))
         return int(owner["pid"]), str(owner["host"]), str(owner["since"])
     return None

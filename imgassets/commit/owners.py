@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgassets import documents
 from imgassets.commit.lock import file_of
 from imgassets.commit.own import OWN, own_folder, share
 from imgassets.commit.publish import fsync_above
@@ -47,7 +48,7 @@ def dataset_of(location: Location) -> str:
 def owner_of(location: Location) -> Owner | None:
     """Who owns the dataset at `location`; None without a record, nobody (`""`) where it cannot be read."""
     try:
-        record = json.loads(_record(location).read_bytes())
+        record = documents.parse(_record(location).read_bytes())
         return Owner(str(record["owner"]), record.get("project"))
     except FileNotFoundError:
         return None

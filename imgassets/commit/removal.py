@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from contextlib import suppress
 from pathlib import Path
 
+from imgassets import documents
 from imgassets.commit import lock
 from imgassets.commit.manifest import load
 from imgassets.commit.publish import fsync_folder, remove_tree
@@ -19,7 +19,7 @@ def is_stage(folder: Path) -> bool:
     """Whether a folder is a stage indeed: it has a journal, or the manifest of an artifact that was being removed."""
     with suppress(OSError, ValueError, TypeError):
         head = (folder / "journal").read_text().partition("\n")[0]
-        return bool(re.fullmatch("[0-9a-f]{32}", json.loads(head)))
+        return bool(re.fullmatch("[0-9a-f]{32}", documents.parse(head)))
     with suppress(OSError, StoreError):
         return bool(load(folder / MANIFEST))
     return False

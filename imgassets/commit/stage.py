@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from imgassets import documents
 from imgassets.commit.checksum import digest_of
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe
 from imgassets.commit.names import check_name
@@ -228,14 +229,14 @@ class Stage:
     def _proven_records(self) -> dict[str, FileRecord]:
         try:
             head, *lines = self._journal.read_text().split("\n")
-            if json.loads(head) != self.recipe.fingerprint:
+            if documents.parse(head) != self.recipe.fingerprint:
                 return {}
         except (OSError, ValueError):
             return {}
         records: dict[str, FileRecord] = {}
         for line in lines:
             with suppress(ValueError, TypeError, OSError):  # a line that was cut off, a file that is gone
-                record = FileRecord(**json.loads(line))
+                record = FileRecord(**documents.parse(line))
                 path = self._files / check_name(record.name)
                 records.pop(record.name, None)
                 if path.stat().st_size == record.bytes and digest_of(path) == record.xxh3_128:

@@ -3,6 +3,9 @@
 Converters take the guide's arguments; readers open its stores and ours. Differences: `batch_size` need not divide
 `images_per_file`; `shape` is (height, width); any number of ranks works with `dist=True`, one included; files are kept
 byte for byte where the guide encoded them again as JPEG; stores are checksummed and written whole or not at all.
+
+Class folders are numbered as the guide did it with torchvision's `ImageFolder`: in the order of their text, class10
+before class2. `convert` and datasets count class2 before class10 unless told `class_order="text"`.
 """
 
 from __future__ import annotations
@@ -73,7 +76,7 @@ class _Folder:
     """A class folder as a map-style dataset of (Pillow image, label)."""
 
     def __init__(self, root: str, transform: Transform | None) -> None:
-        self._source = class_folder(Path(root))
+        self._source = class_folder(Path(root), order="text")
         self.class_to_idx = dict(self._source.class_to_idx)
         self.transform = transform
 
@@ -146,6 +149,7 @@ class Converter(ABC):
             given,
             self.output_path,
             format=self.format,
+            class_order="text",
             images_per_file=self.images_per_file,
             threads=max(1, self.num_workers),
             rank=self.rank if self.dist else 0,

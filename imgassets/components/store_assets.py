@@ -111,7 +111,11 @@ def store_assets(
     `origin` says where in it a sample of a split lies.
     """
     assets = [_store(dataset, splits, f, settings, feed, upstream, origin) for f in formats]
-    checks = [check for asset, f in zip(assets, formats, strict=True) for check in _checks(asset, f, formats)]
+    checks = [
+        check
+        for asset, f in zip(assets, formats, strict=True)
+        for check in _checks(asset, f, formats, upstream is None)
+    ]
     if not assets:
         return dg.Definitions()
     job = dg.define_asset_job(f"{dataset}_stores", assets, description=f"Make the image stores of {dataset}.")
@@ -185,7 +189,9 @@ def _nothing(key: str) -> Artifact:
     raise KeyError(key)
 
 
-def _checks(asset: dg.AssetsDefinition, format_: str, formats: Sequence[str]) -> list[dg.AssetChecksDefinition]:
+def _checks(
+    asset: dg.AssetsDefinition, format_: str, formats: Sequence[str], walked: bool
+) -> list[dg.AssetChecksDefinition]:
     def same_in_every_format(artifact: Artifact) -> Finding:
         """Images, labels and names are the same, row by row, as in the dataset's other stores of this split."""
         return _compare(artifact, format_, [other for other in formats if other != format_])
@@ -193,7 +199,20 @@ def _checks(asset: dg.AssetsDefinition, format_: str, formats: Sequence[str]) ->
     return [
         artifact_check(asset, "bytes_verified", bytes_verified),
         artifact_check(asset, "same_in_every_format", same_in_every_format),
+        *([artifact_check(asset, "all_accounted_for", all_accounted_for)] if walked else []),
     ]
+
+
+def all_accounted_for(artifact: Artifact) -> Finding:
+    """Every file that was walked is a row, a listed exception with its reason, or counted as passed over."""
+    facts = artifact.vault.manifest(artifact.location).facts
+    if "walked" not in facts:
+        return Finding(True, {}, "made before files were counted that are passed over: `force: true` counts them")
+    passed = {reason: of["count"] for reason, of in facts.get("passed_over", {}).items()}
+    numbers = {name: facts.get(name, 0) for name in ("rows", "skipped", "label_files")} | passed
+    lost = facts["walked"] - sum(numbers.values())
+    said = f"{facts['walked']} files: " + ", ".join(f"{count} {name}" for name, count in numbers.items() if count)
+    return Finding(lost == 0, {"walked": facts["walked"], **numbers}, said if lost == 0 else f"{said}, {lost} lost")
 
 
 def bytes_verified(artifact: Artifact) -> Finding:

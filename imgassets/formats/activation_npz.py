@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets import documents
 from imgassets.commit import Stage
 from imgassets.errors import StoreError
 from imgassets.formats.features import FEATURES
@@ -88,10 +90,9 @@ class ActivationReader:
     def read(self, number: int) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
         """Arrays by layer, and the samples, of one batch; `StoreError` if the two files do not fit each other."""
         path = self.path / f"batch_{number:06d}.npz"
-        with np.load(path, allow_pickle=False) as archive:
-            layers = {name: archive[name] for name in archive.files}
-        samples = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["samples"]
-        if any(len(rows) != len(samples) for rows in layers.values()):
+        layers = _members(path)
+        samples = samples_of(path)
+        if any(rows.shape[:1] != (len(samples),) for rows in layers.values()):
             raise StoreError(f"{path} and its .json disagree on the number of samples; materialize the partition again")
         return layers, samples
 
@@ -99,12 +100,33 @@ class ActivationReader:
         """The rows of `features.parquet`, all columns or some."""
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.path / FEATURES, columns=columns, page_checksum_verification=True)
+        with _sound(self.path / FEATURES) as path:
+            return pq.read_table(path, columns=columns, page_checksum_verification=True)
 
     def moments(self) -> dict[str, NDArray[Any]]:
         """The members of `moments.npz`."""
-        with np.load(self.path / MOMENTS, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return _members(self.path / MOMENTS)
+
+
+def samples_of(batch: Path) -> list[dict[str, Any]]:
+    """The samples of a batch's `.npz`, as the `.json` beside it lists them; `StoreError` if that is damaged."""
+    with _sound(batch.with_suffix(".json")) as path:
+        samples = documents.parse(path.read_text(encoding="utf-8"))["samples"]
+        return [dict(sample) for sample in samples]
+
+
+def _members(path: Path) -> dict[str, NDArray[Any]]:
+    with _sound(path), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[Path]:
+    """Whatever numpy, zipfile, zlib and Arrow raise of a damaged file, as one of our errors."""
+    try:
+        yield path
+    except Exception as error:
+        raise StoreError(f"{path} cannot be read ({error!r}): materialize the partition again.") from error
 
 
 class _NpyHeader:

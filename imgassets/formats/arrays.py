@@ -119,7 +119,7 @@ class ImageRows:
 def _map(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy parses a Python literal here: a hostile one raises nearly anything
         raise StoreError(f"{path} cannot be read ({error}): materialize its partition again.") from error
     return array
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgassets import documents
 from imgassets.errors import BadInput
 from imgassets.formats.ustar import END, RECORD, header, padding, scan
 
@@ -74,7 +75,7 @@ class SampleRecord:
             members = {str(e): (int(v[0]), int(v[1])) for e, v in document["members"].items()}
             shape = tuple(int(n) for n in document["shape"])
             record = cls(str(document["key"]), shape, str(document["dtype"]), str(document["sha256"]), members)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise BadInput(f"A sample's record is damaged ({error!r}): {str(document)[:80]}.") from error
         if KEY.fullmatch(record.key) is None or any(n < 0 for member in members.values() for n in member):
             raise BadInput(f"A sample's record is damaged: {str(document)[:120]}.")
@@ -169,7 +170,7 @@ def records_of(path: Path) -> list[SampleRecord]:
                 if set(members) != set(EXTENSIONS):
                     raise BadInput(f"{key} has the members {sorted(members)}, expected {list(EXTENSIONS)}.")
                 file.seek(members["json"][0])
-                document = json.loads(file.read(members["json"][1]))
+                document = documents.parse(file.read(members["json"][1]))
                 about = {"key": key, "sha256": "", "members": members}
                 records.append(SampleRecord.of({"shape": document["shape"], "dtype": document["dtype"], **about}))
     except (BadInput, OSError, ValueError, KeyError, TypeError) as error:

@@ -13,16 +13,19 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from imgassets.errors import BadInput, MissingUpstream, StoreError
-from imgassets.formats.ct_shard import SampleRecord, WrittenShard
+from imgassets import documents
+from imgassets.errors import MissingUpstream, StoreError
+from imgassets.formats.ct_shard import EXTENSIONS, SampleRecord, WrittenShard
 from imgassets.mapping import Mapped
 
 MANIFEST = "manifest.json"
@@ -99,7 +102,7 @@ class CtSplit(Sequence[Scan]):
     def __init__(self, folder: str | Path, *, verify: bool = False) -> None:
         self.folder, self.verify = Path(folder), verify
         try:
-            self.manifest: dict[str, Any] = json.loads((self.folder / MANIFEST).read_bytes())
+            self.manifest: dict[str, Any] = documents.parse((self.folder / MANIFEST).read_bytes())
         except FileNotFoundError:
             raise MissingUpstream(f"{self.folder} has no {MANIFEST}: materialize ct_rate/manifest first.") from None
         except ValueError as error:
@@ -108,8 +111,12 @@ class CtSplit(Sequence[Scan]):
             entries = self.manifest["shards"]
             self.shards = [WrittenShard.of(entry) for entry in entries]
             self._paths = [self._checked(entry) for entry in entries]
+            for path, shard in zip(self._paths, self.shards, strict=True):
+                _refuse_misfits(path, shard, self.manifest)
             total = int(self.manifest["total_samples"])
-        except (KeyError, TypeError, ValueError, BadInput) as error:
+        except StoreError:
+            raise
+        except Exception as error:  # whatever JSON of another kind leads to
             raise StoreError(f"{self.folder / MANIFEST} is damaged ({error!r}): materialize it again.") from error
         self._ends: list[int] = []
         for shard in self.shards:
@@ -146,11 +153,10 @@ class CtSplit(Sequence[Scan]):
             volume = self._member(number, record, "bin")
             if self.verify and hashlib.sha256(volume.data).hexdigest() != record.sha256:
                 raise StoreError(f"{record.key} in {self._paths[number]} is damaged: materialize its shard again.")
-            return Scan(
-                volume.view("<f2").reshape(record.shape),
-                self._member(number, record, "txt").tobytes().decode(),
-                np.frombuffer(self._member(number, record, "cls").tobytes(), "<f4"),
-            )
+            with _sound(self._paths[number], record):
+                report = self._member(number, record, "txt").tobytes().decode()
+            labels = np.frombuffer(self._member(number, record, "cls").tobytes(), "<f4")
+            return Scan(volume.view("<f2").reshape(record.shape), report, labels)
 
     def __iter__(self) -> Iterator[Scan]:
         return (self[index] for index in range(len(self)))
@@ -165,9 +171,9 @@ class CtSplit(Sequence[Scan]):
 
     def document(self, index: int) -> dict[str, Any]:
         """The sample's `.json`: study_id, shape, dtype, labels, source_shape, spacing."""
-        with self._space().watched():
-            found: dict[str, Any] = json.loads(self._member(*self.locate(index), "json").tobytes())
-            return found
+        number, record = self.locate(index)
+        with self._space().watched(), _sound(self._paths[number], record):
+            return dict(documents.parse(self._member(number, record, "json").tobytes().decode()))
 
     def close(self) -> None:
         """Give the shards back; one that nothing refers to any more does so itself. Reading on is a StoreError.
@@ -211,15 +217,37 @@ class CtSplit(Sequence[Scan]):
 
 def map_volume(path: Path, record: SampleRecord) -> np.ndarray[Any, np.dtype[np.float16]]:
     """The volume of one sample, mapped from its shard; what is written to it stays in memory."""
-    return np.memmap(path, "<f2", "c", record.members["bin"][0], record.shape)
+    with _sound(path, record):
+        return np.memmap(path, "<f2", "c", record.members["bin"][0], record.shape)
 
 
 def read_text(path: Path, record: SampleRecord) -> str:
     """The report of one sample."""
     offset, length = record.members["txt"]
-    with path.open("rb") as file:
+    with path.open("rb") as file, _sound(path, record):
         file.seek(offset)
         return file.read(length).decode()
+
+
+@contextmanager
+def _sound(path: Path, record: SampleRecord) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        raise StoreError(f"{record.key} in {path} is damaged ({error}): materialize its shard again.") from error
+
+
+def _refuse_misfits(path: Path, shard: WrittenShard, manifest: Mapping[str, Any]) -> None:
+    """Raise ValueError where a manifest says of a shard what does not fit its size, or the manifest itself."""
+    shape, classes = tuple(manifest["sample_shape"]), len(list(map(str.encode, manifest["class_names"])))
+    if int(manifest["samples_per_shard"]) < 1 or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"{manifest['samples_per_shard']} samples a shard of shape {shape}")
+    for record in shard.samples:
+        sizes = {name: length for name, (_, length) in record.members.items()}
+        if set(sizes) != set(EXTENSIONS) or any(sum(place) > shard.size_bytes for place in record.members.values()):
+            raise ValueError(f"{record.key} does not lie in {path.name}")
+        if record.shape != shape or (sizes["bin"], sizes["cls"]) != (2 * math.prod(shape), 4 * classes):
+            raise ValueError(f"{record.key} is of {record.shape} in {sizes}, expected {shape} and {classes} labels")
 
 
 def collate(samples: Sequence[Scan]) -> tuple[Any, list[str], Any]:
@@ -241,7 +269,7 @@ def decoders(shape: Sequence[int] = (480, 480, 240)) -> list[Callable[[str, byte
         if extension == "cls":
             return torch.frombuffer(bytearray(data), dtype=torch.float32)
         if extension == "json":
-            return json.loads(data)
+            return documents.parse(data)
         return data.decode() if extension == "txt" else data  # whatever else: bytes, never the default decoders
 
     return [decode]

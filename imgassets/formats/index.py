@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from imgassets import documents
 from imgassets.commit import Stage, Written
 from imgassets.errors import StoreError
 from imgassets.formats.one_way import OneWay
@@ -93,7 +94,7 @@ class IndexReader:
     def report(self) -> dict[str, Any]:
         """What was found while the index was made."""
         with _sound(self.path / REPORT) as path:
-            report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            report: dict[str, Any] = documents.parse(path.read_text(encoding="utf-8"))
         return report
 
 

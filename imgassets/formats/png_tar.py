@@ -5,7 +5,6 @@ A million small files are slow to make and to copy; one tar is neither, and `tar
 
 from __future__ import annotations
 
-import io
 import struct
 import tarfile
 import zlib
@@ -16,7 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets.errors import StoreError
 from imgassets.formats.ustar import END, header, padding
+from imgassets.images.header import BadImage
+from imgassets.images.pixels import decode
 
 if TYPE_CHECKING:
     from imgassets.commit import Sink
@@ -63,18 +65,21 @@ class PngTar:
 
 
 def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(member name, PNG) of every image of a tar, in order."""
-    with tarfile.open(path, "r:") as archive:
-        for member in archive:
-            file = archive.extractfile(member)
-            if file is not None:
-                yield member.name, file.read()
+    """(member name, PNG) of every image of a tar, in order; StoreError where it is damaged."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                if file is not None:
+                    yield member.name, file.read()
+    except (tarfile.TarError, OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{path} is damaged ({error}): materialize it again.") from error
 
 
 def read_pngs(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """(member name, (H, W, 3) uint8) of every image of a tar, in order."""
-    from PIL import Image
-
+    """(member name, (H, W, 3) uint8) of every image of a tar, in order; StoreError where it is damaged."""
     for name, data in read_members(path):
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            yield name, np.asarray(picture.convert("RGB"))
+        try:
+            yield name, decode(data)
+        except BadImage as error:
+            raise StoreError(f"{path}: {name} {error}; materialize it again.") from error

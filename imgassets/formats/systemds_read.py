@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets import documents
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.formats.systemds import MTD_KEYS, sample_names
 from imgassets.formats.systemds_csv import CELLS, SIDECAR, encode, encode_onehot
@@ -81,12 +81,14 @@ def open_sample(folder: Path) -> CsvFolder:
     if not sidecar.is_file():
         raise MissingUpstream(f"{sidecar} does not exist: materialize the CSV sample first")
     try:
-        facts = json.loads(sidecar.read_bytes())
+        facts = documents.parse(sidecar.read_bytes())
         names = facts["data"], facts["labels"]
         sound = names == sample_names(facts["split"], facts["size"], "csv")
         sound &= all(re.fullmatch(r"[\w.-]+", name) is not None for name in names)
-        sound &= all(type(facts[key]) is int for key in ("rows", "width", "classes", "target_bytes"))
-    except (ValueError, KeyError, TypeError):
+        sound &= all(type(facts[key]) is int for key in ("rows", "width", "classes", "target_bytes", "available_rows"))
+        sound &= facts["width"] > 0 and facts["classes"] > 0
+        np.array(facts["global_index"], np.int64)
+    except (ValueError, KeyError, TypeError, OverflowError):
         sound = False
     if not sound:
         raise StoreError(f"{sidecar} is not the sidecar of a CSV sample: materialize it again")
@@ -239,7 +241,7 @@ def check_sample(folder: Path) -> SampleNumbers:
 def _check_mtd(matrix: Path, rows: int, cols: int, nnz: int) -> None:
     path = matrix.with_name(matrix.name + ".mtd")
     try:
-        meta = json.loads(path.read_bytes())
+        meta = documents.parse(path.read_bytes())
     except (OSError, ValueError):
         meta = None
     _expect(path, isinstance(meta, dict), "is missing or not JSON")

@@ -6,10 +6,13 @@ the complaint in `ImageHeader.warning`.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -19,7 +22,7 @@ import simplejpeg
 from imgassets.images import jpeg_scan
 from imgassets.images.header import MAX_PIXELS, BadImage, ImageHeader
 from imgassets.images.jpeg import END, SCAN, START, jpeg_header, segments
-from imgassets.images.sniff import extension
+from imgassets.images.sniff import HEAD, extension, image_kind
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,6 +31,12 @@ MANY = 4000
 """Images from which on walks save more time than it takes to make their machine code."""
 PROGRAMS = {"EPS"}
 """Formats of Pillow's that are run, not read."""
+PLUG_INS = {
+    "heic": ("pillow_heif", "pillow-heif"),
+    "jxl": ("pillow_jxl", "pillow-jxl-plugin"),
+    "avif": ("pillow_avif", "pillow-avif-plugin"),
+}
+"""Module and package that Pillow needs for a kind it may not read by itself."""
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -68,8 +77,10 @@ def opened(data: bytes | memoryview) -> Iterator[Image.Image]:
 
     if not len(data):
         raise BadImage("is empty")
+    newer = image_kind(bytes(data[:HEAD]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _plug_in(newer)
         try:
             with Image.open(BytesIO(data)) as image:
                 if image.format in PROGRAMS:
@@ -79,12 +90,23 @@ def opened(data: bytes | memoryview) -> Iterator[Image.Image]:
             raise
         except UnidentifiedImageError:
             kind = extension(data)
+            if newer and kind == "bin":
+                needed = f"without the plug-in {PLUG_INS[newer][1]}" if newer in PLUG_INS else "by Pillow as installed"
+                raise BadImage(f"is {newer.upper()}, damaged or not readable {needed}") from None
             damaged = f"has a damaged header, and begins as a {kind} file"
             raise BadImage(f"is no image: it begins with {bytes(data[:12])!r}" if kind == "bin" else damaged) from None
         except (MemoryError, Image.DecompressionBombError):
             raise BadImage(f"declares more pixels than the {MAX_PIXELS} allowed, or than fit into memory") from None
         except Exception as error:
             raise BadImage(f"cannot be decoded: {error}") from None
+
+
+@cache
+def _plug_in(kind: str) -> None:
+    """Have Pillow read a kind, where the plug-in for it is installed."""
+    if kind in PLUG_INS and importlib.util.find_spec(PLUG_INS[kind][0]):
+        module = importlib.import_module(PLUG_INS[kind][0])
+        getattr(module, "register_heif_opener", lambda: None)()
 
 
 def header_of(image: Image.Image, data: bytes) -> ImageHeader:

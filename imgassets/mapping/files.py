@@ -107,7 +107,7 @@ class Watch:
     def __enter__(self) -> None:
         self._slot = faults.watch(self._mapped._entry)
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
             cut = self._mapped.cut() if error is None or isinstance(error, Exception) else None
         finally:
@@ -140,7 +140,10 @@ class _Reserved:
 
     def put(self, path: Path, size: int, start: int) -> tuple[int, int]:
         """Map a file; returns place and value of the last byte of its last page that is not zero, or the very last."""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be opened ({error}): rebuild the store.") from error
         try:
             if (found := os.fstat(fd).st_size) != size:
                 raise StoreError(f"{path} has {found} bytes, the store says {size}: rebuild the store.")

@@ -5,13 +5,13 @@ Nothing here needs torch, so that a wrong layer name in a YAML file is found whe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from imgassets import documents
 from imgassets.errors import BadInput
 
 Resample = Literal["same", "down", "up"]
@@ -172,7 +172,7 @@ class NetworkConfig:
     def load(cls, path: Path) -> NetworkConfig:
         """Read a `network.json`; its missing keys keep the published values."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = documents.parse(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BadInput(f"{path}: not a readable JSON configuration of a network ({error})") from error
         if not isinstance(values, dict):

@@ -9,7 +9,7 @@ from typing import Any
 
 from imgassets.classes import imagenet_classes
 from imgassets.errors import MissingUpstream
-from imgassets.formats.activation_npz import ActivationReader
+from imgassets.formats.activation_npz import ActivationReader, samples_of
 from imgassets.formats.png_tar import png_name, read_members
 from imgassets.io.activations import IMAGES, RECONSTRUCTED
 from imgassets.io.artifacts import Artifact
@@ -38,7 +38,7 @@ def activation_tree(artifacts: Iterable[Artifact]) -> Iterator[Entry]:
             yield f"{name}.npz", path
             yield f"{name}.json", path.with_suffix(".json")
             batches += 1
-            for sample in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["samples"]:
+            for sample in samples_of(path):
                 paths = {}
                 for field, (folder, content) in pictures.items():
                     paths[field] = f"images/{folder}/{png_name(len(samples))}"

@@ -130,6 +130,11 @@ def _sources(against: str, keys: set[str]) -> Iterator[tuple[str, str, bytes]]:
                 yield key, path.name, path.read_bytes()
         return
     for tar in _tars(against):
+        yield from _in_tar(tar, left)
+
+
+def _in_tar(tar: str, left: set[str]) -> Iterator[tuple[str, str, bytes]]:
+    try:
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
                 key, _, extension = member.name.rpartition("/")[2].partition(".")
@@ -137,6 +142,8 @@ def _sources(against: str, keys: set[str]) -> Iterator[tuple[str, str, bytes]]:
                 if file and key in left and f".{extension}" in (*SUFFIXES, ".bin"):
                     left.discard(key)
                     yield key, member.name, file.read()
+    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
+        raise BadInput(f"{tar} cannot be read as a tar ({error}): fetch it again, or leave it out.") from error
 
 
 def _tars(pattern: str) -> Sequence[str]:

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from imgassets import documents
+
 FEW = 8
 """Partitions that are not worth dividing."""
 
@@ -51,9 +53,10 @@ class Division:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    told = json.loads(file.read() or "{}")
-                    if told.get("asset") == self._asset:
-                        yield told["keys"]
+                    with suppress(ValueError, KeyError, TypeError, AttributeError):  # what is damaged tells nothing
+                        told = documents.parse(file.read() or "{}")
+                        if told.get("asset") == self._asset:
+                            yield list(map(str, told["keys"]))
                 else:  # of a process that died
                     path.unlink()
 

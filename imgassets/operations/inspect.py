@@ -10,7 +10,7 @@ from typing import Any
 
 from imgassets.commit import Manifest, load
 from imgassets.commit.stage import MANIFEST
-from imgassets.errors import BadInput, ImgassetsError
+from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
 from imgassets.sources.imagenet_npz import open_batch
 
@@ -106,8 +106,8 @@ _READERS = {".npy": _npy, ".tar": _tar, ".parquet": _parquet}
 def _guarded(path: Path, read: Any) -> dict[str, Any]:
     try:
         found: dict[str, Any] = read(path)
-    except (ImgassetsError, OSError, ValueError, tarfile.TarError) as error:
-        return {"file": path.name, "error": str(error)}
+    except Exception as error:  # that it is damaged is what there is to show
+        return {"file": path.name, "error": str(error) or repr(error)}
     return found
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from imgassets import documents
 from imgassets.commit import check_name
 from imgassets.errors import BadInput
 
@@ -26,7 +27,7 @@ class Links:
         self._record = folder / OWN / "links.json"
         self._targets: dict[str, str] = {}
         try:
-            targets = json.loads(self._record.read_bytes())["links"]
+            targets = documents.parse(self._record.read_bytes())["links"]
             self._targets = {check_name(name): str(target) for name, target in targets.items()}
         except FileNotFoundError:
             pass

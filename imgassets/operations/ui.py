@@ -42,6 +42,8 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
     """
     import uvicorn
 
+    from imgassets.operations.connections import PunctualProtocol
+
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -56,7 +58,8 @@ def serve(port: int, *, read_only: bool = False, hosts: Sequence[str] = ()) -> N
             records() as instance,
             dagster_private.web_app(instance, workspace := _workspace(folder), read_only=read_only) as app,
         ):
-            config = uvicorn.Config(Guard(app, {*LOOPBACK, *hosts}), log_level="warning", lifespan="on")
+            guarded = Guard(app, {*LOOPBACK, *hosts})
+            config = uvicorn.Config(guarded, http=PunctualProtocol, log_level="warning", lifespan="on")
             server = uvicorn.Server(config)
             sys.stderr.write(f"http://{HOST}:{port}{' (read only)' if read_only else ''}\n")
             with suppress(KeyboardInterrupt):

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from imgassets import documents
 from imgassets.environment import Storage
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError
 from imgassets.io import dagster_private
@@ -97,7 +98,7 @@ def _look(
 def noted() -> list[Fault]:
     """What was found and not mended yet."""
     try:
-        return [Fault(**entry) for entry in json.loads(_notes().read_text(encoding="utf-8"))]
+        return [Fault(**entry) for entry in documents.parse(_notes().read_text(encoding="utf-8"))]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError) as error:

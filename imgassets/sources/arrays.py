@@ -33,6 +33,8 @@ class ArraySource(Source):
         if not parts:
             raise BadInput("There are no arrays to read from: name at least one part.")
         images, labels = parts[0]
+        if not all(array.ndim for part in parts for array in part):
+            raise BadInput("Images and labels are arrays with a row a sample, one of these is a single number.")
         for k, (x, y) in enumerate(parts):
             what = names[k] if names else f"part {k}"
             if len(x) != len(y):
@@ -72,7 +74,7 @@ class ArraySource(Source):
                         np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False),
                     )
                 )
-            except (OSError, ValueError) as error:
+            except Exception as error:  # numpy parses a Python literal here: a hostile one raises nearly anything
                 raise BadInput(f"{folder} does not hold images.npy and labels.npy ({error}): make it again.") from error
         return cls(parts, class_to_idx=class_to_idx, names=[folder.name for folder in folders])
 

@@ -98,3 +98,10 @@ class Source(ABC):
     def about(self) -> Mapping[str, Any]:
         """What decides the samples beside their bytes (size, mode, …), as JSON values."""
         return {}
+
+    @property
+    def walked(self) -> Mapping[str, Any]:
+        """What a walk over folders found, as JSON values: `walked` files, and `passed_over`, by reason, those of them
+        that are no samples. Empty where nothing was walked.
+        """
+        return {}

@@ -7,7 +7,6 @@ tables keyed by VolumeName, whose files say `validation` where everything else s
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections import Counter
@@ -15,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from imgassets import documents
 from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
 from imgassets.sources.hub import RemoteFile
@@ -222,9 +222,9 @@ def skips(volumes: Iterable[VolumeRow]) -> Counter[str]:
 
 def _spacing(row: Mapping[str, str]) -> tuple[float, float, float] | None:
     try:
-        x, y = json.loads(row["XYSpacing"])
+        x, y = documents.parse(row["XYSpacing"])
         values = float(x), float(y), float(row["ZSpacing"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return values if all(math.isfinite(v) and v > 0 for v in values) else None
 

@@ -23,6 +23,7 @@ from typing import IO, Any, ClassVar
 
 import numpy as np
 
+from imgassets import documents
 from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
 from imgassets.sources.ct_rate import CLASSES, SUFFIXES, Listing, VolumeRow, cut
@@ -155,7 +156,7 @@ def _volume(key: str, members: Mapping[str, tuple[RemoteFile, bytes]], tar: str)
         if suffix == ".npz":
             said = _npz(data)
         if ".json" in members:
-            said |= json.loads(members[".json"][1])
+            said |= documents.parse(members[".json"][1])
         if ".cls" in members:
             said["labels"] = np.frombuffer(members[".cls"][1], "<f4").tolist()
         if suffix == BARE:
@@ -163,7 +164,7 @@ def _volume(key: str, members: Mapping[str, tuple[RemoteFile, bytes]], tar: str)
         scale = (float(said["RescaleSlope"]), float(said["RescaleIntercept"])) if "RescaleSlope" in said else None
         report = members[".txt"][1].decode() if ".txt" in members else str(said.get("findings", ""))
         labels = tuple(int(v) for v in said.get("labels", ()) if v in (0, 1))
-    except (ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # numpy, zipfile and zlib raise nearly anything
         return VolumeRow(key, file, None, None, (), "", f"what stands beside it in {tar} cannot be read: {error}")
     if len(labels) != len(CLASSES):
         return VolumeRow(key, file, None, None, (), report, f"its labels in {tar} are not {len(CLASSES)} of 0 or 1")
@@ -199,7 +200,7 @@ class Geometry:
     @classmethod
     def of(cls, mark: str) -> Geometry:
         """From what `mark` wrote."""
-        found = json.loads(mark)
+        found = documents.parse(mark)
         return cls(tuple(found["shape"]), found["dtype"], tuple(found["spacing"]))
 
     def mark(self) -> str:

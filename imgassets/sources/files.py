@@ -18,10 +18,18 @@ from imgassets.columns import Field, array_field
 from imgassets.images.header import BadImage, ImageHeader
 from imgassets.images.judge import MANY, inspect, read_header
 from imgassets.images.pixels import inspect_label
+from imgassets.images.sniff import HEAD, image_kind
 from imgassets.sources.base import BadSamples, Samples, Source
 
 MAX_FILE = 1 << 30
 """Bytes; a larger file is no image of a data set."""
+
+KINDS = {"tiff": "tif", "dib": "bmp", "pnm": "ppm", "apng": "png", "heif": "heic", "hif": "heic"}
+KINDS |= dict.fromkeys(("jpeg", "jpe", "jfif", "jif", "jfi", "pjpeg", "pjp"), "jpg")
+KINDS |= dict.fromkeys(("j2k", "j2c", "jpx", "jpf"), "jp2")
+NEWER_KINDS = frozenset({"avif", "heic", "jp2", "jxl"})
+KNOWN = frozenset({"jpg", "png", "gif", "bmp", "tif", "webp", "ppm", "pgm", "pbm"})
+"""Kinds that a file's name can say."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,10 @@ class ImageFiles(Source):
         *,
         mode: str = "RGB",
         about: Mapping[str, Any] | None = None,
+        walked: Mapping[str, Any] | None = None,
     ) -> None:
         self.items = items
+        self._walked = dict(walked or {})
         self._about = dict(about or {})
         self.class_to_idx = dict(class_to_idx or {})
         self.dense = bool(items) and items[0].label_path is not None
@@ -89,7 +99,7 @@ class ImageFiles(Source):
                 images.append(read_item(item))
                 header = judge(images[-1])
                 notes.update(header.notes)
-                notes["mislabelled"] += header.kind != _kind(item.name)
+                notes["mislabelled"] += _belied(item.name, header.kind, images[-1])
                 if header.warning is not None:
                     damaged[index] = header.warning
                 if item.label_path is not None:
@@ -130,6 +140,11 @@ class ImageFiles(Source):
     def about(self) -> Mapping[str, Any]:
         """As it was given."""
         return self._about
+
+    @property
+    def walked(self) -> Mapping[str, Any]:
+        """As it was given."""
+        return self._walked
 
 
 def _sizes(items: Sequence[Item]) -> NDArray[np.int64]:
@@ -202,6 +217,10 @@ def suffix_of(name: str) -> str:
     return name.rpartition(".")[2].lower()
 
 
-def _kind(name: str) -> str:
+def _belied(name: str, kind: str, data: bytes) -> bool:
+    """Whether a name has an image's extension and the content is another kind."""
     suffix = suffix_of(name)
-    return {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif", "dib": "bmp", "pnm": "ppm"}.get(suffix, suffix)
+    named = KINDS.get(suffix, suffix)
+    if named in NEWER_KINDS:
+        return image_kind(data[:HEAD]) != named
+    return named != kind and named in KNOWN

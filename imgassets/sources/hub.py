@@ -150,7 +150,11 @@ class Hub:
             )
             files = [entry for entry in entries if isinstance(entry, RepoFile)]
             return [
-                RemoteFile(f.path, f.lfs.size, f.lfs.sha256) if f.lfs else RemoteFile(f.path, f.size, None, f.blob_id)
+                _sound(
+                    RemoteFile(f.path, f.lfs.size, f.lfs.sha256)
+                    if f.lfs
+                    else RemoteFile(f.path, f.size, None, f.blob_id)
+                )
                 for f in files
             ]
 
@@ -214,6 +218,15 @@ def disk_full(what: str, folder: Path) -> StoreError:
     """What to tell when there is no room left in the folder that files pass through."""
     free = shutil.disk_usage(folder).free / 2**20
     return StoreError(f"{what}: the disk is full, {free:,.1f} MiB are free at {folder}; free some space and run again.")
+
+
+def _sound(file: RemoteFile) -> RemoteFile:
+    """A file as a hub lists it; BadInput where that is none, or lies outside of the folder it is put into."""
+    names = set(file.path.split("/")) if isinstance(file.path, str) and file.path.isprintable() else {""}
+    sums = all(isinstance(digest, str | None) for digest in (file.sha256, file.git_sha1))
+    if names & {"", ".", ".."} or type(file.size) is not int or file.size < 0 or not sums:
+        raise BadInput(f"The hub lists {str(file.path)[:80]!r} of {str(file.size)[:20]} bytes, which can be no file.")
+    return file
 
 
 class _Damaged(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ ARCHIVES = {
     "train": Archive("ILSVRC2012_img_train.tar", 147_897_477_120, "1d675b47d978889d74fa0da5fadfb00e"),
     "validation": Archive("ILSVRC2012_img_val.tar", 6_744_924_160, "29b22e2961454d5413ddabcf34fc5622"),
 }
+
+VALIDATION_NAME = re.compile(r"ILSVRC2012_val_(?P<number>\d{8})(?:_(?P<synset>n\d{8}))?\.", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,21 @@ def validation_synsets(folder: Path) -> list[str]:
             where = f"in line {place + 1}" if place is not None else f"in length: {len(first)} and {len(other)} lines"
             raise BadInput(f"{' and '.join(read)} in {folder} differ {where}: remove the wrong one.")
     return first
+
+
+def refuse_contradictions(archive: Path, names: Sequence[str], synsets: Sequence[str]) -> None:
+    """Compare sorted names with their lines of the labels: line k is of image `ILSVRC2012_val_<k>`.
+
+    Raises:
+        BadInput: a name has the number of another line, or another synset; the first one is named.
+    """
+    for line, (name, synset) in enumerate(zip(names, synsets, strict=True), start=1):
+        said = VALIDATION_NAME.match(name)
+        if said and (int(said["number"]) != line or (said["synset"] or synset) != synset):
+            raise BadInput(
+                f"{archive} holds {name}, to which line {line} of the labels falls ({synset}): its name denies it; "
+                "use the archive and the labels of one release, a line for each image."
+            )
 
 
 def _inner_tars(tape: Tape) -> Iterator[tuple[str, Member]]:

@@ -19,6 +19,7 @@ from imgassets.sources.ilsvrc import (
     expected,
     label_files,
     present_synsets,
+    refuse_contradictions,
     train_groups,
     validation_synsets,
 )
@@ -129,6 +130,8 @@ class Ilsvrc:
                 f"{names} in {self.folder} has {len(synsets)} lines but {path.name} holds {len(found.table)} images, "
                 "expected one line for each: use the labels that belong to this archive."
             )
+        if synsets is not None:
+            refuse_contradictions(path, list(map(str, found.table["name"].to_pylist())), synsets)
         table = tar_index.label(found, synsets, imagenet_classes().class_id, order)
         return IlsvrcIndex(table, {"archive": archive} | _summary(table, found.strays), whole.hexdigest())
 

@@ -138,15 +138,18 @@ class Stream:
     def _inflate(self, out: memoryview) -> int:
         assert self._inflater is not None
         while not self._inflater.eof:
-            packed = self._packed() if self._inflater.needs_input else b""
-            try:
-                piece = self._inflater.decompress(packed, len(out))
-            except igzip_lib.error as error:  # type: ignore[misc]  # its stub declares an instance
-                raise self._bad(f"cannot be inflated ({error}); copy or download the file again") from error
-            if piece:
+            if piece := self._inflated(self._inflater, len(out)):
                 out[: len(piece)] = piece
                 return len(piece)
         raise self._bad(f"inflates to fewer than the {self._entry.bytes:,} bytes the zip declares")
+
+    def _inflated(self, inflater: igzip_lib.IgzipDecompressor, most: int) -> bytes:
+        packed = self._packed() if inflater.needs_input else b""
+        try:
+            piece: bytes = inflater.decompress(packed, most)
+            return piece
+        except igzip_lib.error as error:  # type: ignore[misc]  # its stub declares an instance
+            raise self._bad(f"cannot be inflated ({error}); copy or download the file again") from error
 
     def _packed(self) -> bytes:
         left = self._entry.packed_bytes - self._position
@@ -159,8 +162,7 @@ class Stream:
     def _finish(self) -> None:
         if self._inflater is not None:
             while not self._inflater.eof:  # the mark that ends the stream may still be unread
-                packed = self._packed() if self._inflater.needs_input else b""
-                if self._inflater.decompress(packed, 1):
+                if self._inflated(self._inflater, 1):
                     raise self._bad(f"inflates to more than the {self._entry.bytes:,} bytes the zip declares")
             if self._inflater.unused_data or self._position != self._entry.packed_bytes:
                 raise self._bad("has bytes after the end of its deflate stream")

@@ -128,3 +128,8 @@ class Resized(Source):
         """Of the other source, and size, mode and filter."""
         how = {"size": list(self.size), "mode": self._mode, "filter": "bicubic, antialiased"}
         return {**self._source.about, **how, "exif": "upright" if self._orient else "ignored"}
+
+    @property
+    def walked(self) -> Mapping[str, Any]:
+        """Of the other source."""
+        return self._source.walked

@@ -123,7 +123,7 @@ def leading_entries(fd: int) -> dict[str, Entry]:
         if not plain or name in entries or max(size, packed) > MAX_BYTES:
             break
         at += _LOCAL.size + name_bytes + extra_bytes
-        entries[name] = Entry(name, _METHODS[method], size, min(packed, there - at), crc, at)
+        entries[name] = Entry(name, _METHODS[method], size, max(0, min(packed, there - at)), crc, at)
         at += packed
     return entries
 

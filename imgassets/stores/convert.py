@@ -29,7 +29,7 @@ from imgassets.ranks import job_rank
 from imgassets.sources.base import Source
 from imgassets.sources.dataset import from_dataset
 from imgassets.sources.files import ImageFiles
-from imgassets.sources.folder import class_folder, label_folder, listing
+from imgassets.sources.folder import ClassOrder, class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
 from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import Shard
@@ -49,6 +49,7 @@ def convert(
     labels: str | os.PathLike[str] | None = None,
     size: tuple[int, int] | None = None,
     mode: str = "RGB",
+    class_order: ClassOrder = "natural",
     images_per_file: int | None = None,
     on_error: str = "fail",
     threads: int = 2,
@@ -67,6 +68,8 @@ def convert(
         labels: folder of label images.
         size: (height, width) of all images; None keeps the files as they are.
         mode: Pillow's mode of the pixels.
+        class_order: how class folders are numbered: `natural` (class2, class10), `text` (class10, class2, as
+            torchvision's `ImageFolder` has them) or `imagenet` (by synset, 0..999).
         images_per_file: samples in a shard; default: about 1 GiB.
         on_error: `fail`, or `skip` what cannot be used and list it.
         threads: threads that read and decode.
@@ -86,7 +89,7 @@ def convert(
         StoreError: the disk is full, or somebody else writes there.
     """
     here, world = job_rank(rank, world_size)
-    source, inputs = _source(input, labels, size, mode)
+    source, inputs = _source(input, labels, size, {"mode": mode, "order": class_order, "on_error": on_error})
     plan = StorePlan(format, images_per_file, on_error, options or {}, threads)  # type: ignore[arg-type]
     config = {"images_per_file": images_per_file, "on_error": on_error, "options": dict(plan.options), **source.about}
     path = Path(output).absolute()
@@ -200,16 +203,17 @@ def _made_by(recipe: Recipe, location: Location) -> bool:
 
 
 def _source(
-    given: Any, labels: str | os.PathLike[str] | None, size: tuple[int, int] | None, mode: str
+    given: Any, labels: str | os.PathLike[str] | None, size: tuple[int, int] | None, how: dict[str, Any]
 ) -> tuple[Source, dict[str, str]]:
     """The source, and checksums of its files where it has any."""
+    mode = how["mode"]
     if isinstance(given, Source):
         return given, {}
     if not isinstance(given, str | os.PathLike):
         source = from_dataset(given, size=size, mode=mode if size else "")
         return (Resized(source, size, mode) if size and source.fields[0].kind == "file" else source), {}
     folder = Path(given)
-    files = class_folder(folder, mode=mode) if labels is None else label_folder(folder, Path(labels), mode=mode)
+    files = class_folder(folder, **how) if labels is None else label_folder(folder, Path(labels), mode=mode)
     return (files if size is None else Resized(files, size, mode)), {folder.name: _stamp(files)}
 
 

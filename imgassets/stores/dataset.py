@@ -135,7 +135,8 @@ class Store:
         import torch
 
         if self._image.ragged:
-            images: Any = [dressed(decode(p, self._image.mode)) for p in self._reader.copies("image", rows)]
+            mode = self._image.mode
+            images: Any = self._decoded("image", rows, lambda piece: dressed(decode(piece, mode)))
         else:
             if flat is None:
                 flat = torch.empty((len(rows), self._image.nbytes), dtype=torch.uint8)
@@ -177,7 +178,7 @@ class Store:
     def name(self, index: int) -> str:
         """What the source calls a row: its path in a folder; its number where it has no name."""
         if any(field.name == "name" for field in self.fields):
-            return bytes(self.raw(index, "name")).decode()
+            return str(self._decoded("name", self._rows([index]), lambda piece: bytes(piece).decode())[0])
         return f"row {range(self._length)[index]}"
 
     def place(self, index: int) -> Place:
@@ -265,9 +266,9 @@ class Store:
         extents = guide.extents if self.info.format == guide.NAME else codec_of(self.info.format).extents
         if self._remote:
             files = RemoteFiles(self.path)
-            return Reader(self.info, extents, files, Remote(files, names, sizes))
+            return Reader(self.info, extents, files, Remote(files, names, sizes), self.path)
         local = Local(Path(self.path), names, sizes)
-        return Reader(self.info, extents, local, local)
+        return Reader(self.info, extents, local, local, self.path)
 
     def _checksum(self, name: str) -> str:
         if not self._remote:
@@ -296,10 +297,22 @@ class Store:
         if label.scalar:
             return torch.from_numpy(self.labels[rows])
         if label.ragged:
-            return [torch.from_numpy(decode_label(piece)) for piece in self._reader.copies("label", rows)]
+            return self._decoded("label", rows, lambda piece: torch.from_numpy(decode_label(piece)))
         flat = torch.empty((len(rows), label.nbytes), dtype=torch.uint8)
         self._reader.gather("label", rows, flat)
         return typed(flat, label)
+
+    def _decoded(self, field: str, rows: Index, decode: Callable[[memoryview], Any]) -> list[Any]:
+        """Rows of a field of variable size as what they stand for."""
+        found = []
+        for row, piece in zip(rows.tolist(), self._reader.copies(field, rows), strict=True):
+            try:
+                found.append(decode(piece))
+            except ValueError as error:  # that of images, too
+                raise StoreError(
+                    f"{self.path}, row {row}: the {field} {error}; verify the store, or rebuild it."
+                ) from error
+        return found
 
     def _items(self, images: Any, labels: Any) -> Sequence[Any]:
         if labels is not None and self._label is not None and self._label.scalar:

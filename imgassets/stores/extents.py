@@ -77,3 +77,26 @@ Extent = Runs | Spans | Values | Blocks
 def one_run(file: str, offset: int, stride: int) -> Runs:
     """All rows of a shard in one run."""
     return Runs(file, *(np.array([value], np.int64) for value in (0, offset, stride)))
+
+
+def lies_within(extent: Runs | Spans, rows: int, size: int, nbytes: int | None) -> bool:
+    """Whether all rows lie in a file of `size` bytes: of `nbytes` each, or of any size (None).
+
+    Compared so that no sum overflows: what is let through is read without another look.
+    """
+    if isinstance(extent, Spans):
+        if len(extent.offsets) != rows or not _between(0, extent.sizes, size):
+            return False
+        alike = nbytes is None or bool((extent.sizes == nbytes).all())
+        return alike and _between(0, extent.offsets, size - extent.sizes)
+    steps = np.maximum(np.diff([*extent.starts, rows]) - 1, 0)
+    if nbytes is None or not _between(0, extent.offsets, size) or not _between(-size, extent.strides, size):
+        return False
+    if (steps[extent.strides != 0] > size // np.abs(extent.strides[extent.strides != 0])).any():
+        return False
+    last = extent.offsets + steps * extent.strides
+    return _between(0, extent.offsets, size - nbytes) and _between(0, last, size - nbytes)
+
+
+def _between(low: int, values: Index, high: int | Index) -> bool:
+    return bool(((values >= low) & (values <= high)).all())

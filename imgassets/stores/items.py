@@ -94,7 +94,7 @@ def dressed(pixels: Any, field: Field | None = None) -> torch.Tensor:
 
 
 def worker_memory(rows: int, nbytes: int) -> torch.Tensor | None:
-    """In a DataLoader's worker, memory (rows, nbytes) that the parent process sees: batches are not copied on their way."""
+    """In a DataLoader's worker, memory (rows, nbytes) that the parent sees: batches are not copied on their way."""
     import torch
     from torch.utils.data import get_worker_info
 

@@ -18,7 +18,7 @@ from imgassets.errors import ImgassetsError, StoreError
 from imgassets.mapping.files import starts_of
 from imgassets.stores.bytespace import Bytes
 from imgassets.stores.codec import Extents
-from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values
+from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values, lies_within
 from imgassets.stores.storefile import StoreInfo
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Placed:
 class Decoded:
     """Rows that come in blocks; the last few blocks are kept, for all threads together."""
 
-    def __init__(self, starts: Index, loads: Sequence[Callable[[], Column]], files: Sequence[str]) -> None:
+    def __init__(self, starts: Index, loads: Sequence[Callable[[], Column]], names: Sequence[str]) -> None:
         self.starts = starts
-        self._loads, self._files = loads, files
+        self._loads, self._names = loads, names
         self._kept: OrderedDict[int, Column] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -61,8 +61,9 @@ class Decoded:
         found: list[Any] = [None] * len(rows)
         for k in dict.fromkeys(block.tolist()):
             column = self._block(k)
-            for place in np.flatnonzero(block == k).tolist():
-                found[place] = column[int(rows[place] - self.starts[k])]
+            with damage(self._names[k]):  # it may have fewer rows than it should
+                for place in np.flatnonzero(block == k).tolist():
+                    found[place] = column[int(rows[place] - self.starts[k])]
         return found
 
     def _block(self, k: int) -> Column:
@@ -70,7 +71,7 @@ class Decoded:
             if k in self._kept:
                 self._kept.move_to_end(k)
                 return self._kept[k]
-        with damage(f"{self._files[k]}, block {k} of the store,"):
+        with damage(self._names[k]):
             column = self._loads[k]()
         with self._lock:
             self._kept[k] = column
@@ -94,8 +95,9 @@ def damage(what: str) -> Iterator[None]:
 class Reader:
     """Fields of an open store by row index. Threads may share it; so may processes that fork."""
 
-    def __init__(self, info: StoreInfo, extents: Extents, files: StoreFiles, space: Bytes) -> None:
+    def __init__(self, info: StoreInfo, extents: Extents, files: StoreFiles, space: Bytes, where: str) -> None:
         self.info = info
+        self._where = where
         self._space = space
         sizes = [record.bytes for shard in info.shards for record in shard.files]
         names = [record.name for shard in info.shards for record in shard.files]
@@ -106,11 +108,11 @@ class Reader:
         for shard in info.shards:
             if not shard.rows:
                 continue
-            with damage(f"shard {shard.stem}"):
+            with damage(f"{where}, shard {shard.stem}"):
                 for name, extent in extents(files, shard.stem, info.fields, shard.rows):
                     parts[name].append(_placed(extent, shard.rows, base, size, info.field(name)))
         first = np.cumsum([0, *(shard.rows for shard in info.shards if shard.rows)])[:-1]
-        self._columns = {f.name: partial(_merge, f, parts[f.name], first, info) for f in info.fields}
+        self._columns = {f.name: partial(_merge, f, parts[f.name], first, info, where) for f in info.fields}
         self._merged: dict[str, Placed | Decoded | NDArray[Any]] = {}
 
     def values(self, name: str) -> NDArray[Any]:
@@ -135,7 +137,8 @@ class Reader:
             field = self.info.field(name)
             target = out.numpy()
             for place, row in enumerate(column.of(rows)):
-                target[place] = as_bytes(field, np.asarray(row)[None])[0]
+                with damage(f"{self._where}, field {name}"):
+                    target[place] = as_bytes(field, np.asarray(row)[None])[0]
         else:
             out.numpy()[:] = column[rows].reshape(-1, 1).view(np.uint8)
 
@@ -179,12 +182,13 @@ class Reader:
         if isinstance(column, Placed) and column.sizes is not None:
             return fetch(column.positions[rows], column.sizes[rows])
         if isinstance(column, Decoded):
-            return [memoryview(row) for row in column.of(rows)]
+            with damage(f"{self._where}, field {name}"):
+                return [memoryview(row) for row in column.of(rows)]
         raise TypeError(f"{name} has rows of one size")
 
     def _column(self, name: str) -> Placed | Decoded | NDArray[Any]:
         if name not in self._merged:
-            with damage(f"field {name}"):
+            with damage(f"{self._where}, field {name}"):
                 self._merged[name] = self._columns[name]()
         return self._merged[name]
 
@@ -193,28 +197,24 @@ def _placed(extent: Extent, rows: int, base: dict[str, int], size: dict[str, int
     """The same with positions in the store instead of offsets in a file, once they are known to lie in the file."""
     if isinstance(extent, Values | Blocks):
         return extent
-    if isinstance(extent, Runs):
-        counts = np.diff([*extent.starts, rows])
-        last = extent.offsets + np.maximum(counts - 1, 0) * extent.strides
-        low = np.minimum(extent.offsets, last)
-        high = np.maximum(extent.offsets, last) + field.nbytes
-    else:
-        low, high = extent.offsets, extent.offsets + extent.sizes
-        if (extent.sizes < 0).any():
-            low = np.array([-1])
-    if extent.file not in base or low.min() < 0 or high.max() > size[extent.file]:
-        raise StoreError(f"{extent.file} is shorter than its index says: verify the store, or rebuild it.")
+    nbytes = None if field.ragged else field.nbytes
+    if extent.file not in base or not lies_within(extent, rows, size[extent.file], nbytes):
+        raise StoreError(
+            f"{extent.file} is shorter than its index says, or of other rows: verify the store, or rebuild."
+        )
     offsets = extent.offsets + base[extent.file]
     if isinstance(extent, Runs):
         return Runs(extent.file, extent.starts, offsets, extent.strides)
     return Spans(extent.file, offsets, extent.sizes)
 
 
-def _merge(field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo) -> Placed | Decoded | NDArray[Any]:
+def _merge(
+    field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo, where: str
+) -> Placed | Decoded | NDArray[Any]:
     if all(isinstance(part, Values) for part in parts):
         values = [_loaded(part) for part in parts if isinstance(part, Values)]
         if [len(v) for v in values] != [shard.rows for shard in info.shards if shard.rows]:
-            raise StoreError(f"Field {field.name}: its index has another number of rows than the store.")
+            raise StoreError(f"{where}, field {field.name}: its index has another number of rows than the store.")
         return np.concatenate(values)
     if all(isinstance(part, Runs | Spans) for part in parts):
         counts = [shard.rows for shard in info.shards if shard.rows]
@@ -224,7 +224,8 @@ def _merge(field: Field, parts: Sequence[Extent], first: Index, info: StoreInfo)
     blocks = [part for part in parts if isinstance(part, Blocks)]
     starts = np.concatenate([block.starts + start for block, start in zip(blocks, first, strict=True)])
     numbered = [(block, k) for block in blocks for k in range(len(block.starts))]
-    return Decoded(starts, [partial(b.load, k) for b, k in numbered], [b.file for b, _ in numbered])
+    names = [f"{where}, {block.file}, field {field.name}, block {k}" for block, k in numbered]
+    return Decoded(starts, [partial(block.load, k) for block, k in numbered], names)
 
 
 def _loaded(part: Values) -> NDArray[Any]:

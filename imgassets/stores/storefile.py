@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from imgassets import documents
 from imgassets.columns import Field
 from imgassets.commit import FileRecord, check_name
 from imgassets.errors import StoreError
@@ -48,7 +49,8 @@ class Shard:
         rows = int(document["rows"])
         if rows < 0 or any(record.bytes < 0 for record in files):
             raise ValueError("a negative size")
-        lists = tuple(document["skipped"]), dict(document["notes"]), tuple(document.get("damaged", ()))
+        notes = {str(what): int(count) for what, count in document["notes"].items()}
+        lists = tuple(map(dict, document["skipped"])), notes, tuple(map(dict, document.get("damaged", ())))
         return cls(check_name(document["stem"]), rows, files, *lists)
 
 
@@ -84,7 +86,8 @@ class StoreInfo:
             "class_to_idx": dict(self.class_to_idx),
             "source": dict(self.source),
         }
-        return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return text.encode(errors="surrogatepass")  # a name in a damaged file may be no text
 
     @classmethod
     def parse(cls, raw: bytes, where: str) -> StoreInfo:
@@ -94,7 +97,7 @@ class StoreInfo:
             StoreError: they are damaged or of another version; names that leave the folder are refused.
         """
         try:
-            document = json.loads(raw)
+            document = documents.parse(raw, finite=True)
             if document["imgassets_store"] != VERSION:
                 raise ValueError(f"version {document['imgassets_store']}")
             info = cls(
@@ -104,7 +107,8 @@ class StoreInfo:
                 {str(name): int(idx) for name, idx in document["class_to_idx"].items()},
                 dict(document["source"]),
             )
-            if info.rows != document["rows"] or not info.fields:
+            info.field("image")
+            if info.rows != document["rows"]:
                 raise ValueError(f"{document['rows']} rows in the head, {info.rows} in the shards")
         except Exception as error:
             raise StoreError(f"{where} describes no image store of version {VERSION} ({error}): rebuild it.") from error

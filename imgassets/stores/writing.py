@@ -137,7 +137,11 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
     facts = {"rows": info.rows, "classes": len(info.class_to_idx), "shards": sum(shard.rows > 0 for shard in shards)}
     seen = notes(shards)
     return Written(
-        facts | ({"skipped": len(left_out)} if left_out else {}) | ({"notes": seen} if seen else {}), left_out
+        facts
+        | dict(source.walked)
+        | ({"skipped": len(left_out)} if left_out else {})
+        | ({"notes": seen} if seen else {}),
+        left_out,
     )
 
 

@@ -202,7 +202,7 @@ class Case:
         if way == "SIGTERM":
             if "KeyboardInterrupt" not in ended.error:
                 raise Broken("message", ended.error)
-        elif seen == "new" or way == "short":
+        elif way == "short" or (seen == "new" and "could not be undone" not in ended.error):
             raise Broken("torn", f"{seen} in spite of {ended.error}")
         else:
             self._told(root, ended, way)

@@ -229,7 +229,8 @@ class Tally:
     def check(self, repro: str, judge: Callable[[], object]) -> None:
         """Judge one point; what breaks is kept with the way to see it again. It is none if `judge` returns False."""
         try:
-            self.points += judge() is not False
+            tried = judge() is not False  # apart: `+=` on a call would lose what other threads count meanwhile
+            self.points += tried
         except Broken as error:
             self.points += 1
             self.broken.append((error.args[0], f"{repro}: {error.args[0]}: {error.args[1]}"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -65,6 +66,7 @@ class Shim:
         ]
         self._patches.append(mock.patch.object(fcntl, "flock", self._wrap("flock", fcntl.flock)))
         self._patches.append(mock.patch.object(publish, "_exchange", self._wrap("exchange", publish._exchange)))
+        self._patches.append(mock.patch.object(sys, "unraisablehook", self._unraisable(sys.unraisablehook)))
         self._close = os.close
 
     def __enter__(self) -> Self:
@@ -79,6 +81,17 @@ class Shim:
             patch.stop()
         for fd in self._open:  # what the kernel does for the dead, the lock's end among it
             self._close(fd)
+
+    def _unraisable(self, hook: Callable[[Any], Any]) -> Callable[[Any], None]:
+        def told(what: Any) -> None:  # the hook looks at files itself; nobody collects the garbage of the dead
+            inside, self._inside = self._inside, True
+            try:
+                if not self._dead:
+                    hook(what)
+            finally:
+                self._inside = inside
+
+        return told
 
     def _wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:

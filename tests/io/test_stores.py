@@ -57,6 +57,11 @@ def test_a_person_sees_pictures_counts_and_what_was_left_out(tmp_path: Path, nam
         "shards": 1,
         "skipped": 1,
         "notes": {"cmyk": 1, "damaged": 1, "grayscale": 1},
+        "walked": 25,
+        "passed_over": {
+            "hidden": {"count": 1, "examples": ["class2/.hidden.jpg"]},
+            "no_image": {"count": 1, "examples": ["class2/notes.txt"]},
+        },
     }
     (left_out,) = made.manifest.exceptions
     assert left_out["name"] == "class1/img0.jpg"

@@ -107,3 +107,12 @@ def test_describes_a_split(made: Path) -> None:
     assert "CT-RATE train: 3 volumes of 40×36×24 float16 in 1 shards" in text
     assert "train_9_a_1: blank" in text
     assert "Medical material" in text
+
+
+@pytest.mark.parametrize("cut", [0, 700, 3_000])
+def test_a_damaged_tar_to_compare_with_is_named(made: Path, cut: int) -> None:
+    shard = (made / "split" / shard_name(0)).read_bytes()
+    other = made / "other.tar"
+    other.write_bytes(shard[:cut] if cut else b"no tar at all" * 100)
+    with pytest.raises(BadInput, match=r"other\.tar cannot be read as a tar .*: fetch it again"):
+        list(compare(made / "split", str(other), 9))

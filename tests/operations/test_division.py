@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -47,6 +48,15 @@ def test_a_share_is_of_what_the_fewest_are_at(left: set[str], told: list[str], s
         assert chosen == next(runs([key for key in left if not workers[key]]))
     elif len(same[0]) > FEW:
         assert chosen == same[0][len(same[0]) // 2 :]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "1", '{"asset": "a"}', '{"asset": "a", "keys": 1}', "[" * 100_000])
+def test_what_another_tells_in_a_damaged_file_is_passed_over(tmp_path: Path, text: str) -> None:
+    with (tmp_path / "other.json").open("w") as other, closing(Division(tmp_path, "a")) as division:
+        other.write(text)
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert division.take(lambda told: [str(len(told))]) == ["0"]
 
 
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 40), st.randoms())

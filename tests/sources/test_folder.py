@@ -103,13 +103,35 @@ def test_what_is_unusual_is_counted(tmp_path: Path) -> None:
     }
 
 
-def test_links_are_followed_once(tmp_path: Path) -> None:
+def test_links_to_elsewhere_are_followed(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere" / "x.jpg", encoded(picture(0, 9, 9)))
-    (tmp_path / "root").mkdir()
+    write(tmp_path / "root" / "b" / "y.jpg", encoded(picture(1, 9, 9)))
     (tmp_path / "root" / "a").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "b" / "z.jpg").symlink_to(tmp_path / "root" / "b" / "y.jpg")
     source = class_folder(tmp_path / "root")
-    assert [source.name(k) for k in range(len(source))] == ["a/x.jpg"]
+    assert [source.name(k) for k in range(len(source))] == ["a/x.jpg", "b/y.jpg", "b/z.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("a/loop", "."),
+        ("a/loop", ".."),
+        ("a/loop", "../../.."),
+        ("a/deep/loop", "../../a"),
+        ("a/b", "../b"),
+        ("c", "b"),
+        ("a/y.jpg", "../b/y.jpg"),
+        ("a/y", "../b/y.jpg"),
+    ],
+)
+def test_links_in_a_circle_or_into_another_class_are_refused(tmp_path: Path, link: str, target: str) -> None:
+    root = tmp_path / "root"
+    write(root / "a" / "deep" / "x.jpg", encoded(picture(0, 9, 9)))
+    write(root / "b" / "y.jpg", encoded(picture(1, 9, 9)))
+    (root / link).symlink_to(target)
+    with pytest.raises(BadInput, match=r"link .*(circle|class)"):
+        class_folder(root)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +146,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
 )
 def test_folders_that_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
     for name in names:
-        write(tmp_path / name, encoded(picture(0, 4, 4)))
+        write(tmp_path / name, b"text" if name.endswith("txt") else encoded(picture(0, 4, 4)))
     with pytest.raises(BadInput, match=message):
         class_folder(tmp_path)
 
@@ -140,8 +162,9 @@ def test_an_empty_class_can_be_accepted_and_is_listed(tmp_path: Path) -> None:
     write(tmp_path / "b" / "x.jpg", encoded(picture(0, 4, 4)))
     (tmp_path / "a").mkdir()
     source = class_folder(tmp_path, on_error="skip")
-    assert source.class_to_idx == {"a": 0, "b": 1}
-    assert source.about["empty_classes"] == ["a"]
+    assert source.class_to_idx == {"b": 0}
+    assert source.about["empty_classes"] == source.walked["empty_classes"] == ["a"]
+    assert class_folder(tmp_path, class_to_idx={"a": 0, "b": 1}, on_error="skip").read([0]).columns["label"] == [1]
 
 
 def test_images_of_no_class_are_listed(tmp_path: Path) -> None:

@@ -235,6 +235,21 @@ def test_ground_truth_is_checked(tmp_path: Path) -> None:
     assert "holds neither synset_labels.txt" in refusal(lambda: ilsvrc.validation_synsets(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (("00000001", "00000003"), "ILSVRC2012_val_00000003.JPEG, to which line 2"),
+        (("00000000", "00000001"), "ILSVRC2012_val_00000000.JPEG, to which line 1"),
+        ((f"00000001_{CAT}", f"00000002_{CAT}"), f"ILSVRC2012_val_00000002_{CAT}.JPEG, to which line 2"),
+    ],
+)
+def test_a_name_that_contradicts_its_line_is_refused(tmp_path: Path, names: tuple[str, str], first: str) -> None:
+    images = [(f"ILSVRC2012_val_{name}.JPEG", picture_of(0)) for name in names]
+    assert first in refusal(lambda: index(validation(tmp_path, images, f"{CAT}\n{DOG}\n")))
+    agreeing = [(f"ILSVRC2012_val_0000000{k + 1}_{s}.JPEG", picture_of(0)) for k, s in enumerate((CAT, DOG))]
+    assert index(validation(tmp_path, agreeing, f"{CAT}\n{DOG}\n")).table["synset"].to_pylist() == [CAT, DOG]
+
+
 def test_both_label_files_may_be_there_if_they_agree(release: Path, tmp_path: Path) -> None:
     synsets = (release / ilsvrc.SYNSET_LABELS).read_text().split()
     (tmp_path / ilsvrc.SYNSET_LABELS).write_text("\n".join(synsets))

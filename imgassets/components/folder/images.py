@@ -1,5 +1,6 @@
 """Image-folder datasets: `folders/<name>/<class>/<image>`, or images with label images, into image stores."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,9 +20,12 @@ from imgassets.io.artifacts import Artifacts
 from imgassets.places import Place, slice_of
 from imgassets.sources.base import Source
 from imgassets.sources.files import ImageFiles
-from imgassets.sources.folder import class_folder, label_folder, listing
+from imgassets.sources.folder import ClassOrder, class_folder, label_folder, listing, numbered_together
 from imgassets.sources.resized import Resized
 from imgassets.stores.registry import DEFAULT
+
+DECIDING = ("size", "mode", "upright", "classes", "class_order")
+"""Attributes that decide a store's bytes."""
 
 
 @dg.scaffold_with(NamedScaffolder)
@@ -65,11 +69,20 @@ class ImageFolder(dg.Component, dg.Resolvable):
         False
     )
     classes: Annotated[
-        Literal["folders", "imagenet"],
+        Literal["folders", "imagenet"] | list[str],
         dg.Resolver.default(
-            description="Labels: the folder's rank in natural order, or its synset's class_id 0..999 in ImageNet."
+            description="Labels: the folder's rank among those of all splits; its synset's class_id 0..999 in "
+            "ImageNet; or its place in a list of names, which may have no images.",
+            examples=[["cat", "dog"]],
         ),
     ] = "folders"
+    class_order: Annotated[
+        ClassOrder,
+        dg.Resolver.default(
+            description="Order that ranks count in: natural (class2, class10), text (class10, class2, as torchvision "
+            "has it), or imagenet, which is classes: imagenet."
+        ),
+    ] = "natural"
     settings: Settings = field(default_factory=StoreSettings)
     automation: Automation = "manual"
 
@@ -83,6 +96,12 @@ class ImageFolder(dg.Component, dg.Resolvable):
             raise ValueError(f"dataset {self.name}: size is [height, width] of at least 1 each, not {list(self.size)}")
         if self.mode not in MODES:
             raise ValueError(f"dataset {self.name}: mode is one of {', '.join(MODES)}, not {self.mode!r}")
+        if self.class_order == "imagenet" and self.classes == "folders":
+            self.classes, self.class_order = "imagenet", "natural"
+        if self.class_order != "natural" and self.classes != "folders":
+            raise ValueError(f"dataset {self.name}: give classes or class_order, not both: either says the order")
+        if not isinstance(self.classes, str) and not 0 < len(self.classes) == len(set(self.classes)):
+            raise ValueError(f"dataset {self.name}: classes has no names, or one twice")
 
     @property
     def folders(self) -> dict[str, str]:
@@ -100,9 +119,14 @@ class ImageFolder(dg.Component, dg.Resolvable):
         return Feed(
             lambda: self._source(files),
             {self.folders[split]: checksum_of(files, storage)},
-            config | {"classes": self.classes},
-            {name: getattr(ImageFolder, name) for name in ("size", "mode", "upright", "classes")},
+            config | {"classes": self.classes, "class_order": self.class_order, "class_names": self._named(files)},
+            {name: getattr(ImageFolder, name) for name in DECIDING} | {"class_names": None},
         )
+
+    def _named(self, files: ImageFiles) -> list[str] | None:
+        """All classes, where other splits have some that this one lacks and so decide its numbers."""
+        own = {item.name.split("/")[0] for item in files.items} if self.splits and self.classes == "folders" else set()
+        return list(files.class_to_idx) if own and own != set(files.class_to_idx) else None
 
     def _origin(self, storage: Storage, split: str, number: int) -> Place:
         path = self._files(split, storage.raw_root).items[number].path
@@ -113,10 +137,24 @@ class ImageFolder(dg.Component, dg.Resolvable):
         if self.labels is not None:
             labels = raw / self.labels
             return label_folder(root, labels if self.splits is None else labels / split, mode=self.mode)
-        numbers = None
+        return class_folder(
+            root,
+            mode=self.mode,
+            class_to_idx=self._numbers(raw),
+            order=self.class_order,
+            on_error=self.settings.on_error,
+            called=self.folders[split],
+        )
+
+    def _numbers(self, raw: Path) -> Mapping[str, int] | None:
+        """Numbers of the classes, where one folder alone does not say them: one numbering is that of all splits."""
         if self.classes == "imagenet":
-            numbers = imagenet_classes().class_to_idx
-        return class_folder(root, mode=self.mode, class_to_idx=numbers, on_error=self.settings.on_error)
+            return imagenet_classes().class_to_idx
+        if self.classes != "folders":
+            return {name: k for k, name in enumerate(self.classes)}
+        if self.splits is None or len(self.splits) < 2:
+            return None
+        return numbered_together(raw, self.splits.values(), self.class_order)
 
     def _source(self, files: ImageFiles) -> Source:
         return files if self.size is None else Resized(files, self.size, self.mode, orient=self.upright)

@@ -1,6 +1,5 @@
 """What is proven of activations and images, with numbers."""
 
-import json
 import tarfile
 
 import dagster as dg
@@ -8,7 +7,7 @@ import numpy as np
 
 from imgassets.classes import imagenet_classes
 from imgassets.components.checks import Finding, artifact_check, bytes_verified
-from imgassets.formats.activation_npz import ActivationReader
+from imgassets.formats.activation_npz import ActivationReader, samples_of
 from imgassets.formats.png_tar import read_pngs
 from imgassets.io.activations import IMAGES, RECONSTRUCTED
 from imgassets.io.artifacts import Artifact
@@ -66,7 +65,7 @@ def _labels_agree(artifact: Artifact) -> Finding:
     classes = imagenet_classes()
     wrong = count = 0
     for path in artifact.open().batches:
-        for sample in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["samples"]:
+        for sample in samples_of(path):
             wrong += (sample["synset_id"], sample["class_name"]) != classes.described(sample["class_id"])
             count += 1
     return Finding(not wrong, {"samples": count, "wrong": wrong}, f"{wrong} of {count} samples are labelled wrong")

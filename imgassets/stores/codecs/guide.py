@@ -8,7 +8,6 @@ column per image (v2), Arrow IPC with one record batch per image under the name 
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from imgassets import documents
 from imgassets.columns import Column, Field, array_field
 from imgassets.commit import FileRecord
 from imgassets.errors import StoreError
@@ -34,22 +34,28 @@ def find(folder: Path) -> StoreInfo | None:
         StoreError: files are missing, or of another size than the metadata say.
     """
     try:
-        metadata = json.loads((folder / "metadata" / "metadata.json").read_bytes())
+        metadata = documents.parse((folder / "metadata" / "metadata.json").read_bytes())
         rows, per_file = int(metadata["len"]), int(metadata["num_images_per_array"])
         images, labels = (_numbered(folder, name) for name in ("images", "labels"))
     except OSError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise StoreError(f"{folder}/metadata/metadata.json cannot be read ({error}).") from error
+    if rows < 1 or per_file < 1:
+        raise StoreError(f"{folder}/metadata/metadata.json says {rows} images, {per_file} a file.")
+    expected = -(-rows // per_file)
+    if not expected == len(images) == len(labels):
+        raise StoreError(f"{folder} has {len(images)} image and {len(labels)} label files, {expected} are expected.")
     counts = [min(per_file, rows - start) for start in range(0, rows, per_file)]
-    if not len(counts) == len(images) == len(labels):
-        raise StoreError(f"{folder} has {len(images)} image and {len(labels)} label files, {len(counts)} are expected.")
     shards = [
         Shard(str(k), count, tuple(FileRecord(name, (folder / name).stat().st_size, "") for name in pair))
         for k, (count, pair) in enumerate(zip(counts, zip(images, labels, strict=True), strict=True))
     ]
-    fields = _fixed_fields(metadata, shards[0]) if "shape" in metadata else _file_fields(folder, shards[0])
-    return StoreInfo(NAME, fields, tuple(shards), _classes(folder), {"kind": "guide"})
+    try:
+        fields = _fixed_fields(metadata, shards[0]) if "shape" in metadata else _file_fields(folder, shards[0])
+        return StoreInfo(NAME, fields, tuple(shards), _classes(folder), {"kind": "guide"})
+    except Exception as error:  # pyarrow's, and whatever JSON of another kind leads to
+        raise StoreError(f"{folder} cannot be read as a store of the guide ({error!r}): convert it again.") from error
 
 
 def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterable[tuple[str, Extent]]:
@@ -82,9 +88,10 @@ def _one(files: StoreFiles, name: str, stem: str) -> str:
 
 def _classes(folder: Path) -> dict[str, int]:
     path = folder / "metadata" / "class_to_integer_mapping.json"
-    table = json.loads(path.read_bytes()) if path.exists() else {}
+    table = documents.parse(path.read_bytes()) if path.exists() else {}
     # of Caltech256 it holds names by number
-    return {str(v): int(k) for k, v in table.items()} if any(isinstance(v, str) for v in table.values()) else table
+    by_number = any(isinstance(number, str) for number in table.values())
+    return {str(v): int(k) for k, v in table.items()} if by_number else {k: int(v) for k, v in table.items()}
 
 
 def _fixed_fields(metadata: Mapping[str, Any], shard: Shard) -> tuple[Field, ...]:
@@ -147,7 +154,7 @@ def _tar(files: StoreFiles, name: str, rows: int) -> Spans:
 
 def _json(files: StoreFiles, name: str) -> Any:
     with files.open(name) as file:
-        return np.array(json.load(file), np.int64)
+        return np.array(documents.parse(file.read()), np.int64)
 
 
 def _arrow(files: StoreFiles, name: str, field: Field, rows: int) -> Extent:

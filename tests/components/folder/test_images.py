@@ -86,7 +86,7 @@ def test_all_formats_of_a_folder(tmp_path: Path, instance: dg.DagsterInstance) -
         for store in opened:
             assert bytes(store.raw(k)) == (root / store.name(k)).read_bytes()
     found = stores.checks()
-    assert len(found) == 10
+    assert len(found) == 15
     assert all(check.passed for check in found.values()), [c.description for c in found.values() if not c.passed]
     again = stores.run()
     assert {data["state"] for data in again.metadata.values()} == {"unchanged, skipped"}
@@ -125,12 +125,78 @@ def test_splits_share_a_class_table(tmp_path: Path, instance: dg.DagsterInstance
     assert open_store(stores.path("ipc", "val")).class_to_idx == open_store(stores.path("ipc", "train")).class_to_idx
 
 
+def labels_by_class(store: Any) -> dict[str, int]:
+    return {store.name(k).split("/")[0]: int(store[k][1]) for k in range(len(store))}
+
+
+def test_one_numbering_over_all_splits(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    for name in ("train/cat/1.jpg", "train/dog/1.jpg", "train/fox/1.jpg", "val/cat/1.jpg", "val/fox/1.jpg"):
+        write(tmp_path / "raw" / "x" / name, encoded(picture(0, 5, 5)))
+    stores = Stores(tmp_path, instance, splits={"train": "x/train", "val": "x/val"}, stores=["ipc"])
+    assert stores.run("train").success
+    assert stores.run("val").success
+    train, val = (open_store(stores.path("ipc", split)) for split in ("train", "val"))
+    assert train.class_to_idx == val.class_to_idx == {"cat": 0, "dog": 1, "fox": 2}
+    assert labels_by_class(val) == {"cat": 0, "fox": 2}
+    write(tmp_path / "raw" / "x" / "train" / "ape" / "1.jpg", encoded(picture(0, 5, 5)))
+    assert stores.run("val").metadata["val"]["state"] != "unchanged, skipped"
+    assert labels_by_class(open_store(stores.path("ipc", "val"))) == {"cat": 1, "fox": 3}
+    shutil.rmtree(tmp_path / "raw" / "x" / "train")
+    assert "x/train is no folder" in stores.run("val").failure
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("val/Cat/1.jpg", "differ only by case"), ("val/test/cat/1.jpg", "x/val holds splits")],
+)
+def test_splits_that_do_not_fit_together(tmp_path: Path, instance: dg.DagsterInstance, name: str, message: str) -> None:
+    for each in ("train/cat/1.jpg", name):
+        write(tmp_path / "raw" / "x" / each, encoded(picture(0, 5, 5)))
+    stores = Stores(tmp_path, instance, splits={"train": "x/train", "val": "x/val"}, stores=["ipc"])
+    assert message in stores.run("train").failure
+
+
+def test_declared_classes_keep_their_numbers(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    write(tmp_path / "raw" / "folders" / "some" / "cat" / "1.jpg", encoded(picture(0, 5, 5)))
+    stores = Stores(tmp_path, instance, classes=["dog", "cat", "ape"], stores=["ipc"])
+    assert stores.run().success
+    assert open_store(stores.path("ipc")).class_to_idx == {"dog": 0, "cat": 1, "ape": 2}
+    other = Stores(tmp_path, instance, classes=["dog", "ape"], stores=["ipc"])
+    assert "some/cat is none of the 2 classes" in other.run().failure
+
+
+@pytest.mark.parametrize(("order", "right"), [("natural", {"c2": 0, "c10": 1}), ("text", {"c10": 0, "c2": 1})])
+def test_class_order(tmp_path: Path, instance: dg.DagsterInstance, order: Any, right: dict[str, int]) -> None:
+    for name in right:
+        write(tmp_path / "raw" / "folders" / "some" / name / "1.jpg", encoded(picture(0, 5, 5)))
+    stores = Stores(tmp_path, instance, class_order=order, stores=["ipc"])
+    assert stores.run().success
+    store = open_store(stores.path("ipc"))
+    assert store.class_to_idx == labels_by_class(store) == right
+
+
+def test_a_file_that_is_neither_a_row_nor_counted_fails_the_check(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    root = folder(tmp_path / "raw" / "folders" / "some")
+    write(root / "class2" / "cut.jpg", b"")
+    write(root / ".DS_Store", b"")
+    stores = Stores(tmp_path, instance, stores=["ipc"], settings=StoreSettings(on_error="skip"))
+    assert stores.run().success
+    check = stores.checks()["ipc", "all_accounted_for"]
+    assert (check.passed, check.description) == (True, "27 files: 23 rows, 1 skipped, 1 hidden, 1 no_image, 1 stray")
+    manifest = stores.path("ipc") / ".imgassets.json"
+    manifest.write_text(manifest.read_text().replace('"walked": 27', '"walked": 28'))
+    check = stores.checks()["ipc", "all_accounted_for"]
+    assert not check.passed
+
+
 def test_imagenet_classes(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     synsets = imagenet_classes().synsets
     for rank in (999, 5):
         write(tmp_path / "raw" / "folders" / "some" / synsets[rank] / "x.jpg", encoded(picture(0, 5, 5)))
     stores = Stores(tmp_path, instance, classes="imagenet", stores=["memmap"])
     assert stores.run().success
+    same = Stores(tmp_path, instance, class_order="imagenet", stores=["memmap"])
+    assert same.run().metadata["all"]["state"] == "unchanged, skipped"
     assert open_store(stores.path("memmap")).labels.tolist() == [5, 999]
 
 
@@ -165,7 +231,18 @@ def test_a_missing_folder(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     assert "folders/some is no folder" in result.failure
 
 
-@pytest.mark.parametrize("wrong", [{"root": "a", "splits": {"x": "b"}}, {"size": (0, 3)}, {"mode": "RGBX"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"root": "a", "splits": {"x": "b"}},
+        {"size": (0, 3)},
+        {"mode": "RGBX"},
+        {"classes": []},
+        {"classes": ["a", "a"]},
+        {"classes": ["a"], "class_order": "text"},
+        {"classes": "imagenet", "class_order": "text"},
+    ],
+)
 def test_contradictions(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="dataset x"):
         ImageFolder(name="x", **wrong)
