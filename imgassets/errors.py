@@ -7,9 +7,12 @@ LIMIT = 500
 
 
 def one_line(text: str) -> str:
-    """`text` as one line of at most `LIMIT` characters."""
+    """`text` as one line of at most `LIMIT` characters, without its middle if need be: the end says what to do.
+
+    A worker process of torch ends in its traceback, with our own words last.
+    """
     line = " ".join(text.split())
-    return line if len(line) <= LIMIT else line[: LIMIT - 1] + "…"
+    return line if len(line) <= LIMIT else line[: LIMIT // 2 - 1] + "…" + line[-LIMIT // 2 :]
 
 
 class ImgassetsError(Exception):
