@@ -23,6 +23,7 @@ from imgassets.places import Place
 from imgassets.sources.base import Source
 from imgassets.stores import Store
 from imgassets.stores.registry import DEFAULT, codec_names, codec_of
+from imgassets.stores.storefile import split_of
 from imgassets.stores.writing import StorePlan, estimate
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ class StoreSettings(dg.Resolvable):
         check_types(self)
         self.plan(DEFAULT[0], 1)
 
-    def plan(self, format_: str, threads: int) -> StorePlan:
-        """The plan of one store."""
+    def plan(self, format_: str, threads: int, split: str = "train") -> StorePlan:
+        """The plan of one split's store."""
         options = {"compression": self.parquet_compression} if format_ == "parquet" else {}
-        return StorePlan(format_, self.images_per_file, self.on_error, options, threads)
+        return StorePlan(format_, self.images_per_file, self.on_error, options, threads, split)
 
     def config(self, format_: str) -> dict[str, Any]:
         """What of it decides a store's bytes."""
@@ -127,10 +128,12 @@ def _store(
     upstream: dg.AssetIn | None,
     origin: Callable[[Storage, str, int], Place] | None,
 ) -> dg.AssetsDefinition:
+    codec = codec_of(format_)
+
     def builds(config: StoreConfig, storage: Storage, artifacts: Artifacts) -> Builds:
         def build(split: str) -> Build:
             fed = feed(split, storage, artifacts)
-            plan = settings.plan(format_, config.threads or os.cpu_count() or 1)
+            plan = settings.plan(format_, config.threads or os.cpu_count() or 1, split_of(split))
 
             def estimated() -> Estimate:
                 try:
@@ -147,6 +150,7 @@ def _store(
                 config={**fed.config, **settings.config(format_)},
                 defaults={**fed.defaults, **StoreSettings().config(format_)},
                 estimate=estimated,
+                kept=codec.kept,
             )
 
         def rows(artifact: Artifact) -> Rows:
@@ -155,7 +159,6 @@ def _store(
 
         return Builds(build, force=config.force, rows=rows)
 
-    codec = codec_of(format_)
     decorated = partial(
         dataset_asset,
         dataset,

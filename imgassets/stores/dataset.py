@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from imgassets.columns import Field
 from imgassets.commit import xxh3_128
+from imgassets.commit.names import ASIDE
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.images.pixels import decode, decode_label, to_image
 from imgassets.places import Place, slice_of
@@ -231,13 +233,12 @@ class Store:
         return f"open_store({self.path!r}): {self._length} rows, {self.info.format}"
 
     def _read_info(self) -> StoreInfo:
-        try:
-            with self._files().open(NAME) as file:
-                return StoreInfo.parse(file.read(), f"{self.path}/{NAME}")
-        except FileNotFoundError:
-            if not self._remote and (info := guide.find(Path(self.path))):
-                return info
-            raise MissingUpstream(f"{self.path} is no image store (it has no {NAME}): materialize it first.") from None
+        for name in (NAME, f"{ASIDE}/{NAME}"):
+            with suppress(FileNotFoundError), self._files().open(name) as file:
+                return StoreInfo.parse(file.read(), f"{self.path}/{name}")
+        if not self._remote and (info := guide.find(Path(self.path))):
+            return info
+        raise MissingUpstream(f"{self.path} is no image store (it has no {NAME}): materialize it first.")
 
     def _files(self) -> StoreFiles:
         return RemoteFiles(self.path) if self._remote else LocalFiles(Path(self.path))

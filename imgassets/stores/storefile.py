@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -109,6 +110,12 @@ class StoreInfo:
         except Exception as error:
             raise StoreError(f"{where} describes no image store of version {VERSION} ({error}): rebuild it.") from error
         return info
+
+
+def split_of(partition: str) -> str:
+    """The name by which other programs know the split that a partition is: `val`, and `train` where there is one."""
+    word = re.sub(r"\W", "_", partition)
+    return "train" if word in {"", "all"} else word
 
 
 def skipped(shards: Sequence[Shard]) -> list[Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from imgassets.columns import Columns
 from imgassets.commit import Stage, Written
 from imgassets.errors import BadInput
 from imgassets.sources.base import BadSamples, Source
+from imgassets.stores.codec import Codec
 from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import LISTED, NAME, Shard, StoreInfo, notes, skipped
 from imgassets.threads import ordered
@@ -41,6 +43,8 @@ class StorePlan:
     """Settings of the format, e.g. `{"compression": "zstd"}` for Parquet."""
     threads: int = 2
     """Threads that read and decode; they decide nothing about the bytes."""
+    split: str = "train"
+    """What the samples are to be called by programs that read splits, in formats that have a place for it."""
 
     def __post_init__(self) -> None:
         if self.images_per_file is not None and self.images_per_file < 1:
@@ -49,7 +53,18 @@ class StorePlan:
             raise BadInput(f"on_error is {self.on_error!r}: choose fail or skip.")
         if self.threads < 1:
             raise BadInput(f"threads is {self.threads}: it must be at least 1.")
+        if not re.fullmatch(r"\w{1,60}", self.split):
+            raise BadInput(f"split is {self.split!r}: it must be a word, such as train or val.")
         codec_of(self.format)
+
+    @property
+    def codec(self) -> Codec:
+        """The format's."""
+        return codec_of(self.format)
+
+    def record(self, k: int) -> str:
+        """Name of the file that says what shard k is."""
+        return self.codec.own(f"shard-{k:06d}.json")
 
     def shards(self, source: Source) -> list[range]:
         """Which samples belong to which shard."""
@@ -61,12 +76,12 @@ def estimate(source: Source, plan: StorePlan) -> int:
     """Bytes of a store's files, if every sample can be used; compression is not foreseen."""
     sizes = source.sizes()
     total = RECORDS + sum(len(name.encode()) + len(str(number)) + 8 for name, number in source.class_to_idx.items())
-    options = {"classes": list(source.class_to_idx)}
+    options = {**plan.options, "classes": _classes(source)}
     shards = plan.shards(source)
     for rows in shards:
         mine = {name: values[rows.start : rows.stop] for name, values in sizes.items()}
         blocks = -(-len(rows) // _block_rows(source, len(rows)))
-        total += codec_of(plan.format).weigh(source.fields, len(rows), blocks, mine, options) + SHARD_RECORDS
+        total += plan.codec.weigh(source.fields, len(rows), blocks, mine, options) + SHARD_RECORDS
     return total
 
 
@@ -82,15 +97,16 @@ def write_store(source: Source, stage: Stage, plan: StorePlan) -> Written:
 
 
 def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
-    """Write shard k and its record, `shard-<k>.json`; one that an earlier attempt finished is left as it is.
+    """Write shard k and its record; one that an earlier attempt finished is left as it is.
 
     Samples that cannot be used are found when the shard is first written; it is then written again without them, so
     they never move a sample to another shard.
     """
-    stem = f"shard-{k:06d}"
-    if stage.finished(f"{stem}.json"):
-        return Shard.from_bytes(stage.read(f"{stem}.json"))
-    indices = plan.shards(source)[k]
+    record = plan.record(k)
+    if stage.finished(record):
+        return Shard.from_bytes(stage.read(record))
+    shards = plan.shards(source)
+    stem, indices = plan.codec.stem(plan.split, k, len(shards)), shards[k]
     reasons: dict[int, str] = {}
     counts: Mapping[str, int] = {}
     damaged: Mapping[int, str] = {}
@@ -106,16 +122,16 @@ def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
                     f"{source.name(index)} cannot be used: {reason}; mend or remove it, or set on_error: skip."
                 ) from None
             reasons |= found
-    files = tuple(stage.finished(name) for name in _names(stage, stem)) if good else ()
+    files = tuple(stage.finished(name) for name in _names(stage, stem, record)) if good else ()
     shard = Shard(
         stem,
         len(good),
-        tuple(record for record in files if record),
+        tuple(file for file in files if file),
         _listed(source, reasons),
         dict(sorted(counts.items())),
         _listed(source, damaged)[:LISTED],
     )
-    with stage.create(f"{stem}.json") as sink:
+    with stage.create(record) as sink:
         sink.write((json.dumps(shard.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
     return shard
 
@@ -131,8 +147,8 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
         first = f": {left_out[0]['name']} {left_out[0]['reason']}" if left_out else ""
         raise BadInput(f"None of the {len(source)} samples can be used{first}.")
     about = {**source.about, "samples": len(source), "images_per_file": len(plan.shards(source)[0])}
-    info = StoreInfo(codec_of(plan.format).format, source.fields, tuple(shards), source.class_to_idx, about)
-    with stage.create(NAME) as sink:
+    info = StoreInfo(plan.codec.format, source.fields, tuple(shards), source.class_to_idx, about)
+    with stage.create(plan.codec.own(NAME)) as sink:
         sink.write(info.dump())
     facts = {"rows": info.rows, "classes": len(info.class_to_idx), "shards": sum(shard.rows > 0 for shard in shards)}
     seen = notes(shards)
@@ -155,10 +171,15 @@ def _write(
             damaged.update(samples.damaged)
             yield samples.columns
 
-    names = sorted(source.class_to_idx, key=source.class_to_idx.__getitem__)
-    options = {**plan.options, "numbers": indices, "classes": names}
-    codec_of(plan.format).write(stage, stem, source.fields, len(indices), columns(), options)
+    options = {**plan.options, "numbers": indices, "classes": _classes(source)}
+    plan.codec.write(stage, stem, source.fields, len(indices), columns(), options)
     return counts + Counter(damaged=len(damaged)), damaged
+
+
+def _classes(source: Source) -> list[str]:
+    """Names of the labels 0, 1, …; none where labels are numbered otherwise."""
+    names = sorted(source.class_to_idx, key=source.class_to_idx.__getitem__)
+    return names if [source.class_to_idx[name] for name in names] == list(range(len(names))) else []
 
 
 def _listed(source: Source, reasons: Mapping[int, str]) -> tuple[Mapping[str, Any], ...]:
@@ -189,5 +210,5 @@ def _all_bad(source: Source, indices: Sequence[int], threads: int) -> dict[int, 
     return found
 
 
-def _names(stage: Stage, stem: str) -> list[str]:
-    return [name for name in stage.names() if name.startswith(f"{stem}.") and name != f"{stem}.json"]
+def _names(stage: Stage, stem: str, record: str) -> list[str]:
+    return [name for name in stage.names() if name.startswith(f"{stem}.") and name != record]

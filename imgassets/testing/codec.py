@@ -349,8 +349,8 @@ class CodecContract:
 
     def test_hostile_names_are_refused(self, tmp_path: Path) -> None:
         path = make(tmp_path, arrays(5), self.format)
-        text = (path / "store.json").read_text()
-        write(path / "store.json", text.replace('"shard-000000', '"../shard-000000').encode())
+        (about,) = path.rglob("store.json")
+        write(about, about.read_text().replace('"stem": "', '"stem": "../').encode())
         with pytest.raises(StoreError, match="describes no image store"):
             opened(path)
 
