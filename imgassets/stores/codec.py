@@ -13,8 +13,9 @@ from imgassets.stores.extents import Extent, Index, StoreFiles
 
 Stem = Callable[[str, int, int], str]
 """What the names of a shard's files begin with: (split, shard, shards)."""
-Write = Callable[[Stage, str, Sequence[Field], int, Iterable[Columns], Mapping[str, Any]], None]
-"""Writes one shard: (stage, stem, fields, rows, blocks, options).
+Write = Callable[[Stage, str, Sequence[Field], int, Iterable[Columns], Mapping[str, Any]], Sequence[str] | None]
+"""Writes one shard: (stage, stem, fields, rows, blocks, options). Returns what the parts of its samples are called, in
+a format where that depends on their content; `store.json` remembers it.
 
 `stem` begins the name of each of its files, `blocks` have `rows` rows together, and `options` are `StorePlan.options`
 with `numbers`, those of the samples, and `classes`, the names of labels.
@@ -37,6 +38,11 @@ def split_stem(split: str, shard: int, shards: int) -> str:
     return f"data/{split}-{shard:05d}-of-{shards:05d}"
 
 
+Card = Callable[[str, Sequence[Field], Sequence[str], Sequence[str]], bytes]
+"""What `datasets` is told of a store, see `imgassets.stores.card`: (split, fields, classes, parts), the last being what
+`write` returned of all shards."""
+
+
 @dataclass(frozen=True)
 class Codec:
     """A format of image stores."""
@@ -57,6 +63,8 @@ class Codec:
     stem: Stem = plain_stem
     tidy: bool = False
     """Whether what only we read lies in the hidden folder `.store/`, for programs that take a folder as a whole."""
+    card: Card | None = None
+    """Of formats that `datasets` reads, but for the split and the names of classes."""
     kinds: frozenset[str] = frozenset()
     """Dagster's kinds of its assets, beside `pytorch`."""
 

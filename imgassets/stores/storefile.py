@@ -31,11 +31,12 @@ class Shard:
     """How many samples had something a reader should know of, e.g. `cmyk: 3`."""
     damaged: tuple[Mapping[str, Any], ...] = ()
     """Samples kept although a decoder complained of them, as `skipped`; the first `LISTED`, `notes` counts all."""
+    parts: tuple[str, ...] = ()
+    """What the parts of samples are called, in formats where that depends on their content."""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; without `damaged` where none is."""
-        document = asdict(self)
-        return document if self.damaged else {name: value for name, value in document.items() if name != "damaged"}
+        """As JSON values; without `damaged` and `parts` where there are none."""
+        return {name: value for name, value in asdict(self).items() if value or name not in {"damaged", "parts"}}
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Shard:
@@ -50,7 +51,8 @@ class Shard:
         if rows < 0 or any(record.bytes < 0 for record in files):
             raise ValueError("a negative size")
         lists = tuple(document["skipped"]), dict(document["notes"]), tuple(document.get("damaged", ()))
-        return cls(check_name(document["stem"]), rows, files, *lists)
+        parts = tuple(map(str, document.get("parts", ())))
+        return cls(check_name(document["stem"]), rows, files, *lists, parts)
 
 
 @dataclass(frozen=True)

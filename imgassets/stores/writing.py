@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from imgassets.columns import Columns
 from imgassets.commit import Stage, Written
+from imgassets.commit.names import CARD
 from imgassets.errors import BadInput
 from imgassets.sources.base import BadSamples, Source
 from imgassets.stores.codec import Codec
@@ -110,9 +111,10 @@ def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
     reasons: dict[int, str] = {}
     counts: Mapping[str, int] = {}
     damaged: Mapping[int, str] = {}
+    parts: Sequence[str] = ()
     while good := [index for index in indices if index not in reasons]:
         try:
-            counts, damaged = _write(source, stage, plan, stem, good)
+            counts, damaged, parts = _write(source, stage, plan, stem, good)
             break
         except BadSamples as bad:
             found = bad.reasons if plan.on_error == "fail" else _all_bad(source, good, plan.threads)
@@ -130,6 +132,7 @@ def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
         _listed(source, reasons),
         dict(sorted(counts.items())),
         _listed(source, damaged)[:LISTED],
+        tuple(parts),
     )
     with stage.create(record) as sink:
         sink.write((json.dumps(shard.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
@@ -137,7 +140,7 @@ def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
 
 
 def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence[Shard]) -> Written:
-    """Write `store.json` over all shards, in order.
+    """Write `store.json` over all shards, in order, and what other programs are told of them.
 
     Raises:
         BadInput: they hold no sample at all.
@@ -148,6 +151,10 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
         raise BadInput(f"None of the {len(source)} samples can be used{first}.")
     about = {**source.about, "samples": len(source), "images_per_file": len(plan.shards(source)[0])}
     info = StoreInfo(plan.codec.format, source.fields, tuple(shards), source.class_to_idx, about)
+    if plan.codec.card:
+        parts = sorted({part for shard in shards for part in shard.parts})
+        with stage.create(CARD) as sink:
+            sink.write(plan.codec.card(plan.split, source.fields, _classes(source), parts))
     with stage.create(plan.codec.own(NAME)) as sink:
         sink.write(info.dump())
     facts = {"rows": info.rows, "classes": len(info.class_to_idx), "shards": sum(shard.rows > 0 for shard in shards)}
@@ -159,8 +166,8 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
 
 def _write(
     source: Source, stage: Stage, plan: StorePlan, stem: str, indices: Sequence[int]
-) -> tuple[Mapping[str, int], Mapping[int, str]]:
-    """Write a shard's files; its notes, and its damaged samples with the reason."""
+) -> tuple[Mapping[str, int], Mapping[int, str], Sequence[str]]:
+    """Write a shard's files; its notes, its damaged samples with the reason, and what parts of samples are called."""
     counts: Counter[str] = Counter()
     damaged: dict[int, str] = {}
 
@@ -172,8 +179,8 @@ def _write(
             yield samples.columns
 
     options = {**plan.options, "numbers": indices, "classes": _classes(source)}
-    plan.codec.write(stage, stem, source.fields, len(indices), columns(), options)
-    return counts + Counter(damaged=len(damaged)), damaged
+    parts = plan.codec.write(stage, stem, source.fields, len(indices), columns(), options)
+    return counts + Counter(damaged=len(damaged)), damaged, parts or ()
 
 
 def _classes(source: Source) -> list[str]:

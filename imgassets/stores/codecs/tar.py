@@ -8,7 +8,7 @@ int64 (rows, 2), says where the image files lie; `shard-000000.label.npy` repeat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,19 @@ from imgassets.errors import StoreError
 from imgassets.formats import npy
 from imgassets.formats.ustar import BLOCK, END, headers, member_bytes, padding
 from imgassets.images.sniff import extension
+from imgassets.stores import card
 from imgassets.stores.codec import Codec
 from imgassets.stores.extents import Extent, Index, Spans, StoreFiles, Values, one_run
+
+UNTYPED = {"npy", "bin"}
+"""Extensions of files that may hold arrays of any shape, or anything."""
 
 
 def write(
     stage: Stage, stem: str, fields: Sequence[Field], rows: int, blocks: Iterable[Columns], options: Mapping[str, Any]
-) -> None:
-    """Write one shard; `options["numbers"]` are the samples' numbers (default: from 0)."""
+) -> Sequence[str]:
+    """Write one shard; `options["numbers"]` are the samples' numbers (default: from 0). Returns its suffixes."""
+    seen: dict[str, None] = {}
     numbers_left = iter(options.get("numbers", range(rows)))
     spans: dict[str, list[Index]] = {field.name: [] for field in fields if not field.scalar}
     numbers: dict[str, list[Column]] = {field.name: [] for field in fields if field.scalar}
@@ -38,6 +43,7 @@ def write(
             for field in fields:
                 suffixes, head, bodies = _members(field, block[field.name])
                 sizes.append([len(head) + len(body) for body in bodies])
+                seen.update(dict.fromkeys(suffixes))
                 names = [f"{key}.{suffix}" for key, suffix in zip(keys, suffixes, strict=True)]
                 tops = headers(names, sizes[-1])
                 parts += [top + head for top in tops], bodies, [padding(size) for size in sizes[-1]]
@@ -59,6 +65,7 @@ def write(
             with stage.create(f"{stem}.{field.name}.npy") as sink:
                 values = np.concatenate([np.asarray(column) for column in numbers[field.name]])
                 sink.write(npy.dump(as_bytes(field, values).view(field.dtype).reshape(-1)))
+    return list(seen)
 
 
 def weigh(
@@ -101,29 +108,65 @@ def _runs(name: str, offsets: Any, sizes: Any, field: Field, rows: int) -> Exten
     return Spans(name, offsets, sizes)
 
 
-def _members(field: Field, column: Column) -> tuple[Iterable[str], bytes, Column | list[Any]]:
+def _members(field: Field, column: Column) -> tuple[Sequence[str], bytes, Column | list[Any]]:
     """Suffixes of the rows' members, what they all begin with, and the rest of each."""
-    if field.kind == "text":
-        return repeat(f"{field.name}.txt", len(column)), b"", column
-    if field.scalar and np.dtype(field.dtype).kind in "biu":
-        suffix = "cls" if field.name == "label" else f"{field.name}.cls"
-        return repeat(suffix, len(column)), b"", [b"%d" % value for value in np.asarray(column).tolist()]
-    prefix = "" if field.name == "image" else f"{field.name}."
     if field.kind == "file":
-        return [prefix + extension(row) for row in column], b"", column
-    return repeat(f"{prefix}npy", len(column)), _npy_header(field), list(as_bytes(field, column))
+        return [_prefix(field) + extension(row) for row in column], b"", column
+    suffixes = [_suffix(field)] * len(column)
+    if field.kind == "text":
+        return suffixes, b"", column
+    if _whole(field):
+        return suffixes, b"", [b"%d" % value for value in np.asarray(column).tolist()]
+    return suffixes, _npy_header(field), list(as_bytes(field, column))
+
+
+def _prefix(field: Field) -> str:
+    return "" if field.name == "image" else f"{field.name}."
+
+
+def _suffix(field: Field) -> str:
+    """Of a field that is no file."""
+    if field.kind == "text":
+        return f"{field.name}.txt"
+    if _whole(field):
+        return "cls" if field.name == "label" else f"{field.name}.cls"
+    return f"{_prefix(field)}npy"
+
+
+def _whole(field: Field) -> bool:
+    return field.scalar and np.dtype(field.dtype).kind in "biu"
 
 
 def _npy_header(field: Field) -> bytes:
     return npy.header(field.dtype, field.shape, 64)
 
 
+def about(split: str, fields: Sequence[Field], classes: Sequence[str], parts: Sequence[str]) -> bytes:
+    """What `datasets` is told: a column for each suffix, images of different kinds each in a column of their own."""
+    features: list[card.Feature] = []
+    for field in fields:
+        if field.kind == "text":
+            features.append(card.plain(_suffix(field), "string"))
+        elif field.kind != "file":
+            suffix = _suffix(field)
+            features.append(card.label(suffix, field, classes) if _whole(field) else card.array(suffix, field))
+    known = {feature["name"] for feature in features}
+    images = [part for part in parts if part not in known]
+    if any(part.rpartition(".")[2] in UNTYPED for part in images):
+        return card.card(split, "*.tar")
+    features = [*(card.plain(part, "image") for part in images), *features]
+    return card.card(split, "*.tar", [*features, card.plain("__key__", "string"), card.plain("__url__", "string")])
+
+
 CODEC = Codec(
     name="tar",
-    version=1,
+    version=2,
     description="Images as tar shards that webdataset streams, with an index for random access.",
     write=write,
     weigh=weigh,
     extents=extents,
+    reads=(1,),
+    keeps=(1,),
+    card=about,
     kinds=frozenset({"webdataset"}),
 )
