@@ -34,7 +34,14 @@ from imgassets.sources.resized import Resized
 from imgassets.stores.storefile import Shard
 from imgassets.stores.writing import StorePlan, finish_store, write_shard, write_store
 
-DEFAULTS: dict[str, Any] = {"images_per_file": None, "on_error": "fail", "options": {}, "mode": "RGB", "split": "train"}
+DEFAULTS: dict[str, Any] = {
+    "images_per_file": None,
+    "on_error": "fail",
+    "options": {},
+    "mode": "RGB",
+    "split": "train",
+    "layout": "own",
+}
 """What recipes leave out; these never change."""
 POLL = 0.5
 """Seconds between two looks at what the other processes have done."""
@@ -55,6 +62,7 @@ def convert(
     rank: int | None = None,
     world_size: int | None = None,
     wait: float = 0,
+    layout: str = "own",
     split: str = "train",
     force: bool = False,
     say: Any = None,
@@ -73,6 +81,7 @@ def convert(
         options: of the format, e.g. `{"compression": "zstd"}` for Parquet.
         rank, world_size: of this process; default: `torch.distributed`, torchrun's or SLURM's variables, else 0 of 1.
         wait: seconds to wait for the other processes; after that, and with 0 at once, None is returned.
+        layout: `huggingface` stores images of one size as PNG files, which `datasets` shows as images.
         split: what `datasets` is to call the samples, where the format has a place for it (Parquet).
         force: write again what is there.
         say: takes a line of text about progress every few seconds, e.g. `print`.
@@ -88,8 +97,15 @@ def convert(
     """
     here, world = job_rank(rank, world_size)
     source, inputs = _source(input, labels, size, mode)
-    plan = StorePlan(format, images_per_file, on_error, options or {}, threads, split)  # type: ignore[arg-type]
-    config = {"images_per_file": images_per_file, "on_error": on_error, "options": dict(plan.options), "split": split}
+    plan = StorePlan(format, images_per_file, on_error, options or {}, threads, layout, split)  # type: ignore[arg-type]
+    source = plan.prepared(source)
+    config = {
+        "images_per_file": images_per_file,
+        "on_error": on_error,
+        "options": dict(plan.options),
+        "split": split,
+        "layout": layout,
+    }
     path = Path(output).absolute()
     config |= source.about
     codec = plan.codec

@@ -7,18 +7,20 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from imgassets.columns import Columns
 from imgassets.commit import Stage, Written
 from imgassets.commit.names import CARD
 from imgassets.errors import BadInput
 from imgassets.sources.base import BadSamples, Source
+from imgassets.sources.encoded import Encoded
 from imgassets.stores.codec import Codec
 from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import LISTED, NAME, Shard, StoreInfo, notes, skipped
 from imgassets.threads import ordered
 
+Layout = Literal["own", "huggingface"]
 BLOCK_BYTES = 4 << 20
 """About how much is read, decoded and written at a time."""
 BLOCK_ROWS = 1024
@@ -44,6 +46,8 @@ class StorePlan:
     """Settings of the format, e.g. `{"compression": "zstd"}` for Parquet."""
     threads: int = 2
     """Threads that read and decode; they decide nothing about the bytes."""
+    layout: Layout = "own"
+    """For whom: `huggingface` has images of one size as PNG files, which `datasets` shows as images."""
     split: str = "train"
     """What the samples are to be called by programs that read splits, in formats that have a place for it."""
 
@@ -54,9 +58,19 @@ class StorePlan:
             raise BadInput(f"on_error is {self.on_error!r}: choose fail or skip.")
         if self.threads < 1:
             raise BadInput(f"threads is {self.threads}: it must be at least 1.")
+        if self.layout not in get_args(Layout):
+            raise BadInput(f"layout is {self.layout!r}: choose one of {', '.join(get_args(Layout))}.")
         if not re.fullmatch(r"\w{1,60}", self.split):
             raise BadInput(f"split is {self.split!r}: it must be a word, such as train or val.")
         codec_of(self.format)
+
+    def prepared(self, source: Source) -> Source:
+        """The samples as the layout has them.
+
+        Raises:
+            BadInput: it cannot hold them.
+        """
+        return Encoded(source) if self.layout == "huggingface" and not source.fields[0].ragged else source
 
     @property
     def codec(self) -> Codec:

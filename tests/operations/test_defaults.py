@@ -11,7 +11,7 @@ from imgassets.components.ct.volumes import SHARD_DEFAULTS
 from imgassets.operations.selection import graph
 from tests.operations.conftest import Home
 
-STORE = {"images_per_file": None, "on_error": "fail"}
+STORE = {"images_per_file": None, "on_error": "fail", "layout": "own"}
 NETWORK = {
     "conditioning_sigma": 80.0,
     "input_mode": "dmd2",
