@@ -93,7 +93,7 @@ class CtSplit(Sequence[Scan]):
     """
 
     def __init__(self, folder: str | Path, *, verify: bool = False) -> None:
-        self.folder, self.verify = Path(folder), verify
+        self.folder, self._checks = Path(folder), verify
         try:
             self.manifest: dict[str, Any] = json.loads((self.folder / MANIFEST).read_bytes())
         except FileNotFoundError:
@@ -138,13 +138,17 @@ class CtSplit(Sequence[Scan]):
             return [self[i] for i in range(*index.indices(len(self)))]
         number, record = self.locate(index)
         volume = self._member(number, record, "bin")
-        if self.verify and hashlib.sha256(volume.data).hexdigest() != record.sha256:
-            raise StoreError(f"{record.key} in {self._paths[number]} is damaged: materialize its shard again.")
+        if self._checks:
+            self._check(number, record, volume)
         return Scan(
             volume.view("<f2").reshape(record.shape),
             self._member(number, record, "txt").tobytes().decode(),
             self._member(number, record, "cls").view("<f4"),
         )
+
+    def _check(self, number: int, record: SampleRecord, volume: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        if hashlib.sha256(volume.data).hexdigest() != record.sha256:
+            raise StoreError(f"{record.key} in {self._paths[number]} is damaged: materialize its shard again.")
 
     def __iter__(self) -> Iterator[Scan]:
         return (self[index] for index in range(len(self)))

@@ -20,8 +20,10 @@ from imgassets.errors import MissingUpstream, StoreError
 from imgassets.images.pixels import decode, decode_label, to_image
 from imgassets.places import Place, slice_of
 from imgassets.stores.bytespace import Bytes, LocalFiles, Mapped, Remote, RemoteFiles
+from imgassets.stores.codec import Extents
 from imgassets.stores.codecs import guide
 from imgassets.stores.extents import Index, StoreFiles
+from imgassets.stores.face import OpenStore
 from imgassets.stores.items import Items, collate, dressed, target_image, typed
 from imgassets.stores.reading import Reader
 from imgassets.stores.registry import codec_of
@@ -30,12 +32,10 @@ from imgassets.stores.storefile import NAME, StoreInfo, damaged, notes, skipped
 if TYPE_CHECKING:
     import torch
 
-    from imgassets.stores.loader import Loader
-
 Transform = Callable[[Any], Any]
 
 
-class Store:
+class Store(OpenStore):
     """An open image store; items are (image, label).
 
     Without a transform an image is a uint8 tensor (channels, height, width), or of the dtype it was stored in. It may
@@ -71,11 +71,6 @@ class Store:
         return dict(self.info.class_to_idx)
 
     @property
-    def classes(self) -> list[str]:
-        """Class names by label."""
-        return sorted(self.info.class_to_idx, key=self.info.class_to_idx.__getitem__)
-
-    @property
     def skipped(self) -> list[Mapping[str, Any]]:
         """Samples of the source that could not be used: `index`, `name`, `reason`."""
         return skipped(self.info.shards)
@@ -92,7 +87,9 @@ class Store:
 
     @cached_property
     def labels(self) -> NDArray[Any]:
-        """All labels, (rows,), where they are numbers."""
+        """All labels, (rows,); StoreError where there are none that are numbers."""
+        if self._label is None or self._label.ragged:
+            raise StoreError(f"{self.path} has no labels that are numbers: its fields are {_listed(self.fields)}.")
         values: NDArray[Any] = self._reader.values("label")
         values.setflags(write=False)
         return values
@@ -187,17 +184,16 @@ class Store:
             (image,) = self.column("image", [row])
             return Place(self.info.shards[0].files[0].name, read=lambda: bytes(image))
         file, offset, size = found
-        return slice_of(Path(self.path) / file, file, offset, size)
+        return slice_of(self.folder / file, file, offset, size)
+
+    @property
+    def folder(self) -> Path:
+        """In which the files of the shards lie, of a store of this machine."""
+        return Path(self.path)
 
     def block_rows(self) -> int | None:
         """Rows that are decoded together, in formats that have such; block shuffling keeps them together."""
         return self._reader.block_rows()
-
-    def loader(self, batch_size: int, **settings: Any) -> Loader:
-        """Batches of (images, labels), fetched ahead by threads; see `imgassets.stores.loader.Loader`."""
-        from imgassets.stores.loader import Loader
-
-        return Loader(self, batch_size, **settings)
 
     def verify(self) -> None:
         """Read every byte again and compare checksums.
@@ -226,6 +222,9 @@ class Store:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["path"], state["transform"], state["target_transform"])  # type: ignore[misc]
+        self._expect(state)
+
+    def _expect(self, state: Mapping[str, Any]) -> None:
         if self._identity != state["identity"]:
             raise StoreError(f"{self.path} was written again after it had been opened: open it anew.")
 
@@ -241,7 +240,7 @@ class Store:
         raise MissingUpstream(f"{self.path} is no image store (it has no {NAME}): materialize it first.")
 
     def _files(self) -> StoreFiles:
-        return RemoteFiles(self.path) if self._remote else LocalFiles(Path(self.path))
+        return RemoteFiles(self.path) if self._remote else LocalFiles(self.folder)
 
     def _open(self) -> Reader:
         records = [record for shard in self.info.shards for record in shard.files]
@@ -250,13 +249,15 @@ class Store:
         if self._remote:
             space = Remote(RemoteFiles(self.path), [record.name for record in records], sizes)
         else:
-            space = Mapped([Path(self.path) / record.name for record in records], sizes)
-        extents = guide.extents if self.info.format == guide.NAME else codec_of(self.info.format).extents
-        return Reader(self.info, extents, self._files(), space)
+            space = Mapped([self.folder / record.name for record in records], sizes)
+        return Reader(self.info, self._extents(), self._files(), space)
+
+    def _extents(self) -> Extents:
+        return guide.extents if self.info.format == guide.NAME else codec_of(self.info.format).extents
 
     def _checksum(self, name: str) -> str:
         if not self._remote:
-            return xxh3_128(Path(self.path) / name)
+            return xxh3_128(self.folder / name)
         digest = xxhash.xxh3_128()
         with self._files().open(name) as file:
             while data := file.read(1 << 20):
@@ -318,3 +319,7 @@ class Store:
         storage = torch.UntypedStorage._new_shared(nbytes)  # type: ignore[no-untyped-call]
         memory: torch.Tensor = torch.empty(0, dtype=torch.uint8).set_(storage)
         return memory.view(rows, self._image.nbytes)
+
+
+def _listed(fields: Sequence[Field]) -> str:
+    return ", ".join(f"{field.name} ({field.kind})" for field in fields)
