@@ -52,6 +52,18 @@ def find(folder: Path) -> StoreInfo | None:
     return StoreInfo(NAME, fields, tuple(shards), _classes(folder), {"kind": "guide"})
 
 
+def metadata(rows: int, per_file: int, mode: str | None, shape: Sequence[int] | None) -> dict[str, Any]:
+    """What `metadata.json` says; mode and shape only of images of one size."""
+    full, last = divmod(rows, per_file)
+    files = {
+        "num_images_per_array": per_file,
+        "len": rows,
+        "len_last_array": last,
+        "total_num_arrays": full + (last > 0),
+    }
+    return files | ({"mode": mode} if mode else {}) | ({"shape": list(shape)} if shape else {})
+
+
 def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterable[tuple[str, Extent]]:
     """Where the rows of one pair of files lie."""
     images, labels = (_one(files, name, stem) for name in ("images", "labels"))
