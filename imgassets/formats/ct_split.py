@@ -49,13 +49,18 @@ def split_manifest(
 
     `skipped` lists {"key", "reason"} of volumes that are in no shard, `noted` the same of volumes that are in one.
     """
+    total, nbytes = sum(len(shard.samples) for shard in shards), sum(shard.size_bytes for shard in shards)
     return {
         "dataset": "CT-RATE",
         "split": split,
         "format": "webdataset",
         "preprocessed": True,
         "total_shards": len(shards),
-        "total_samples": sum(len(shard.samples) for shard in shards),
+        "num_shards": len(shards),
+        "total_samples": total,
+        "total_size_mb": nbytes / 2**20,
+        "total_size_gb": nbytes / 2**30,
+        "average_sample_size_mb": nbytes / 2**20 / total if total else 0.0,
         "sample_shape": list(shape),
         "sample_dtype": "float16",
         "num_classes": len(class_names),
@@ -137,13 +142,13 @@ class CtSplit(Sequence[Scan]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         number, record = self.locate(index)
-        volume = self._member(number, record, "bin")
+        volume = self._member(number, record, "volume")
         if self._checks:
             self._check(number, record, volume)
         return Scan(
             volume.view("<f2").reshape(record.shape),
-            self._member(number, record, "txt").tobytes().decode(),
-            self._member(number, record, "cls").view("<f4"),
+            self._member(number, record, "report").tobytes().decode(),
+            self._member(number, record, "labels").view("<f4"),
         )
 
     def _check(self, number: int, record: SampleRecord, volume: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
@@ -181,11 +186,11 @@ class CtSplit(Sequence[Scan]):
         """Paths of the shards, for WebDataset."""
         return [str(path) for path in self._paths]
 
-    def _member(self, number: int, record: SampleRecord, extension: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _member(self, number: int, record: SampleRecord, what: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
         mapped = self._maps.get(number)
         if mapped is None:
             mapped = self._maps[number] = np.memmap(self._paths[number], np.uint8, "r")
-        offset, length = record.members[extension]
+        offset, length = record.span(what)
         return np.asarray(mapped[offset : offset + length])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -195,12 +200,12 @@ class CtSplit(Sequence[Scan]):
 
 def map_volume(path: Path, record: SampleRecord) -> np.ndarray[Any, np.dtype[np.float16]]:
     """The volume of one sample, mapped from its shard; what is written to it stays in memory."""
-    return np.memmap(path, "<f2", "c", record.members["bin"][0], record.shape)
+    return np.memmap(path, "<f2", "c", record.span("volume")[0], record.shape)
 
 
 def read_text(path: Path, record: SampleRecord) -> str:
     """The report of one sample."""
-    offset, length = record.members["txt"]
+    offset, length = record.span("report")
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(length).decode()
@@ -222,7 +227,7 @@ def decoders(shape: Sequence[int] = (480, 480, 240)) -> list[Callable[[str, byte
         extension = key.rpartition(".")[2]
         if extension == "bin":
             return torch.frombuffer(bytearray(data), dtype=torch.float16).reshape(tuple(shape))
-        if extension == "cls":
+        if extension in {"cls", "labels"}:
             return torch.frombuffer(bytearray(data), dtype=torch.float32)
         if extension == "json":
             return json.loads(data)

@@ -54,7 +54,7 @@ class CtStore(CtSplit, OpenStore):
     @cached_property
     def labels(self) -> NDArray[Any]:
         """Labels of all samples, float32 (rows, classes)."""
-        values = [self._member(*self.locate(row), "cls").view("<f4") for row in range(len(self))]
+        values = [self._member(*self.locate(row), "labels").view("<f4") for row in range(len(self))]
         labels: NDArray[Any] = np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
         labels.setflags(write=False)
         return labels
@@ -116,8 +116,8 @@ class CtStore(CtSplit, OpenStore):
     def place(self, index: int) -> Place:
         """Where a volume lies: its shard, and the bytes of it."""
         number, record = self.locate(index)
-        path, (offset, size) = self._paths[number], record.members["bin"]
-        return slice_of(path, path.name, offset, size, f"{record.key}.bin")
+        path, (offset, size) = self._paths[number], record.span("volume")
+        return slice_of(path, path.name, offset, size, record.key)
 
     def verify(self) -> None:
         """Read every volume again and compare its SHA-256.
@@ -127,4 +127,4 @@ class CtStore(CtSplit, OpenStore):
         """
         for row in range(len(self)):
             number, record = self.locate(row)
-            self._check(number, record, self._member(number, record, "bin"))
+            self._check(number, record, self._member(number, record, "volume"))

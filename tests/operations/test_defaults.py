@@ -74,6 +74,7 @@ def test_the_defaults_of_ct_shards_never_change() -> None:
     assert SHARD_DEFAULTS == {
         "shape": [480, 480, 240],
         "device": "cpu",
+        "members": "guide",
         "rescale": "header",
         "spacing_source": "csv",
         "hu_clip": [-1000.0, 1000.0],

@@ -15,9 +15,9 @@ from imgassets.stores.ct import CtStore
 from tests.formats.ct_making import REPORTS, SHAPE, sample, write_split
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> CtStore:
-    opened = open_store(write_split(tmp_path))
+@pytest.fixture(params=["guide", "npy", "ctclip"])
+def store(tmp_path: Path, request: pytest.FixtureRequest) -> CtStore:
+    opened = open_store(write_split(tmp_path, request.param))
     assert isinstance(opened, CtStore)
     return opened
 

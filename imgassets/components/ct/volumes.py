@@ -22,6 +22,7 @@ from imgassets.components.ct.index import ROW_COLUMNS, IndexSettings, by_shard, 
 from imgassets.components.declarations import NamedScaffolder, check_types
 from imgassets.environment import Storage
 from imgassets.errors import BadInput, MissingUpstream, StoreError
+from imgassets.formats.ct_shard import KEPT, Members
 from imgassets.formats.ct_split import split_manifest
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
 from imgassets.io.base import BuildConfig
@@ -115,6 +116,13 @@ class CtVolumes(dg.Component, dg.Resolvable):
         ),
     ] = "header"
     spacing_source: Annotated[SpacingSource, _text("Whose spacing counts: `csv` (the table's) or `header`.")] = "csv"
+    members: Annotated[
+        Members,
+        _text(
+            "What a shard's members are: `guide`, .bin .cls .json .txt; `npy`, .volume.npy .labels.npy .json "
+            ".report.txt, which default decoders read; or `ctclip`, as `guide` with .labels for .cls."
+        ),
+    ] = "guide"
     automation: Automation = "manual"
 
     def __post_init__(self) -> None:
@@ -241,10 +249,16 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
             workers = config.workers or dataset.workers or default_workers(largest, dataset.recipe.nbytes)
             repository = dataset.open_repository(storage, split)
             source = ShardSource(
-                rows, repository, str(_fact(index, "revision")), dataset.recipe, workers, dataset.device
+                rows,
+                repository,
+                str(_fact(index, "revision")),
+                dataset.recipe,
+                workers,
+                dataset.device,
+                dataset.members,
             )
             estimate = partial(shard_estimate, rows, dataset.recipe, workers)
-            return Build(lambda: source, **shard_recipe(dataset, rows), estimate=estimate)
+            return Build(lambda: source, **shard_recipe(dataset, rows), estimate=estimate, kept=KEPT)
 
         return Builds(build, force=config.force, rows=lambda shard: ct_rows(shard, dataset.name, volume_index))
 
@@ -279,9 +293,10 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
             return Build(
                 lambda: _manifest_content(dataset, split, index, parts),
                 inputs=index.read(ROW_COLUMNS, ("revision", "samples_per_shard")) | as_inputs(parts),
-                config=limits | shard_config(dataset.device, dataset.recipe),
+                config=limits | shard_config(dataset.device, dataset.recipe, dataset.members),
                 defaults={name: getattr(CtVolumes, name) for name in limits} | SHARD_DEFAULTS,
                 estimate=partial(manifest_estimate, int(_fact(index, "volumes_in_shards")), len(keys)),
+                kept=("ct_manifest/1",),
             )
 
         return Builds(build, force=config.force)
@@ -296,19 +311,19 @@ def shard_recipe(dataset: CtVolumes, rows: Sequence[VolumeRow]) -> dict[str, Any
     files = {row.file.path: row.file.sha256 or row.file.git_sha1 or "" for row in rows if row.file}
     return {
         "inputs": {**files, "tables": digest},
-        "config": shard_config(dataset.device, dataset.recipe),
+        "config": shard_config(dataset.device, dataset.recipe, dataset.members),
         "defaults": SHARD_DEFAULTS,
     }
 
 
-def shard_config(device: str, recipe: Preprocessing) -> dict[str, Any]:
+def shard_config(device: str, recipe: Preprocessing, members: Members) -> dict[str, Any]:
     """Every setting that changes a shard's bytes."""
-    return {"shape": list(recipe.shape), "device": device, **recipe.describe()}
+    return {"shape": list(recipe.shape), "device": device, "members": members, **recipe.describe()}
 
 
 SHARD_DEFAULTS = {
     name: value
-    for name, value in shard_config(CtVolumes.device, Preprocessing()).items()
+    for name, value in shard_config(CtVolumes.device, Preprocessing(), CtVolumes.members).items()
     if name not in {"order", "axes", "interpolation"}  # no settings
 }
 
