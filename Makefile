@@ -20,7 +20,7 @@ RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 # TensorFlow reads the shards in a test; an environment of its own: 1.6 GB, and it asks for an older h5py
 .venv/tensorflow: | .venv
 	$(PYTHON) -m venv .venv/tensorflow
-	.venv/tensorflow/bin/$(INSTALL) tensorflow-cpu==2.21.0 || { rm -rf $@; exit 1; }
+	.venv/tensorflow/bin/$(INSTALL) tensorflow-cpu==2.21.0 tensorflow-datasets==4.9.10 || { rm -rf $@; exit 1; }
 	touch .venv/tensorflow
 
 # zarr-python reads the stores of the codec in tests/packages

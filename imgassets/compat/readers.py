@@ -19,7 +19,7 @@ from imgassets.sources.encoded import channels_last
 from imgassets.stores import Store, Transform
 
 
-class Reader(ABC):
+class ReaderBase(ABC):
     """The base of a reader of one's own, for files whose `metadata/` a converter's base has written.
 
     A subclass opens the files in `_read`, and gives an item in `__getitem__`. Pickled as its path, and opened again by
@@ -106,14 +106,14 @@ class GuideReader(Store):
             self.shape = tuple(image.shape[:2]) if image.layout == "HWC" else tuple(image.shape[-2:])
 
     @cached_property
-    def im_list(self) -> list[Rows]:
+    def im_list(self) -> list[_FileRows]:
         """Images of each file, pixels (rows, height, width, channels), or the bytes of each file kept as it was."""
-        return [Rows(self, "image", rows) for rows in self._files_rows()]
+        return [_FileRows(self, "image", rows) for rows in self._files_rows()]
 
     @cached_property
-    def labels_list(self) -> list[Rows]:
+    def labels_list(self) -> list[_FileRows]:
         """Labels of each file."""
-        return [Rows(self, "label", rows) for rows in self._files_rows()]
+        return [_FileRows(self, "label", rows) for rows in self._files_rows()]
 
     def _files_rows(self) -> list[range]:
         ends = np.cumsum([0, *(shard.rows for shard in self.info.shards)]).tolist()
@@ -129,7 +129,7 @@ class GuideReader(Store):
         return int(Path(elem).stem.rpartition("_")[2])
 
 
-class Rows(Sequence[Any]):
+class _FileRows(Sequence[Any]):
     """A field of some rows of a store, read when they are asked for."""
 
     def __init__(self, store: Store, field: str, rows: range) -> None:
@@ -153,6 +153,7 @@ class Rows(Sequence[Any]):
         return channels_last(field, values) if self._field == "image" and not field.ragged else values
 
 
+Reader = ReaderBase
 MemmapReader = HDF5Reader = Hdf5Reader = ParquetReader = IpcReader = TarReader = GuideReader
 DenseMemmapReader = DenseIpcReader = GuideReader
 worker_init_fn = GuideReader.worker_init_fn

@@ -12,7 +12,7 @@ from imgassets.io.embedding import EmbeddingIOManager
 from imgassets.io.index import IndexIOManager
 from imgassets.io.stores import StoreIOManager
 from imgassets.io.systemds import SystemDSIOManager
-from imgassets.io.tfrecords import TFRecordsIOManager
+from imgassets.io.tfrecords import TfdsIOManager, TFRecordsIOManager
 from imgassets.projects import Project
 from imgassets.stores.registry import codec_names
 
@@ -53,5 +53,6 @@ def resources_over(storage: Storage) -> dict[str, Any]:
         "embedding_io": EmbeddingIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
         "tfrecords_io": TFRecordsIOManager(storage=storage),
+        "tfds_io": TfdsIOManager(storage=storage),
         **{f"{name}_io": StoreIOManager(codec=name, storage=storage) for name in codec_names()},
     }

@@ -93,6 +93,8 @@ def estimate(source: Source, plan: StorePlan) -> int:
     total = RECORDS + sum(len(name.encode()) + len(str(number)) + 8 for name, number in source.class_to_idx.items())
     options = {**plan.options, "classes": _classes(source)}
     shards = plan.shards(source)
+    if plan.codec.card:
+        total += len(plan.codec.card(plan.split, source.fields, _classes(source), ()))
     for rows in shards:
         mine = {name: values[rows.start : rows.stop] for name, values in sizes.items()}
         blocks = -(-len(rows) // _block_rows(source, len(rows)))
