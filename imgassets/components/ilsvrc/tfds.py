@@ -9,8 +9,6 @@ from imgassets.formats.tfds import FEATURES, FILES, INFO, features_json, info_js
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate, as_inputs
 from imgassets.io.base import BuildConfig
 
-SPLIT, SHARD = 200, 10
-"""About how many bytes `dataset_info.json` has for each."""
 SYNSET = "n00000000"
 
 
@@ -42,11 +40,11 @@ def tfds(
             if key == INFO:
                 shards = {split: [tfrecords[name] for name in names] for split, names in stems.items()}
                 inputs = as_inputs(shard for found in shards.values() for shard in found)
-                return Build(
-                    lambda: info_json(dataset, _sizes(shards)),
-                    inputs,
-                    estimate=lambda: Estimate(SPLIT * len(stems) + SHARD * sum(map(len, stems.values()))),
-                )
+
+                def written() -> bytes:
+                    return info_json(dataset, _sizes(shards))
+
+                return Build(written, inputs, estimate=lambda: Estimate(len(written())))
             indexes: dict[str, str] = {}
             for split in stems:
                 indexes |= tar_index[split].read(["synset", "label"])
