@@ -62,7 +62,8 @@ class StoreSettings(dg.Resolvable):
     layout: Annotated[
         Layout,
         dg.Resolver.default(
-            description="For whom: `huggingface` has images of one size as PNG files, which `datasets` shows as images."
+            description="For whom: `huggingface` has images of one size as PNG files, which `datasets` shows as "
+            "images; `guide` is what the conversion guide's own readers read."
         ),
     ] = "own"
     on_error: Annotated[

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from imgassets.columns import Field
+from imgassets.commit.names import CARD
 
 Feature = dict[str, Any]
 
 
-def card(split: str, files: str, features: Sequence[Feature] = ()) -> bytes:
-    """The file: `files` is a pattern of those with data, `features` the columns; without any they are guessed."""
+def card(split: str, files: str, features: Sequence[Feature] = ()) -> dict[str, bytes]:
+    """The file by its name: `files` is a pattern of those with data, `features` are the columns, else guessed."""
     import yaml
 
     document: dict[str, Any] = {
@@ -26,7 +27,7 @@ def card(split: str, files: str, features: Sequence[Feature] = ()) -> bytes:
     if features:
         document["dataset_info"] = {"features": list(features)}
     text = yaml.safe_dump(document, sort_keys=False, width=1 << 20)
-    return bytes(text, "ascii")
+    return {CARD: bytes(text, "ascii")}
 
 
 def plain(name: str, dtype: str) -> Feature:

@@ -10,6 +10,7 @@ from imgassets.columns import Columns, Field
 from imgassets.commit import Stage
 from imgassets.commit.names import ASIDE
 from imgassets.stores.extents import Extent, Index, StoreFiles
+from imgassets.stores.storefile import StoreInfo
 
 Stem = Callable[[str, int, int], str]
 """What the names of a shard's files begin with: (split, shard, shards)."""
@@ -33,14 +34,18 @@ def plain_stem(split: str, shard: int, shards: int) -> str:
     return f"shard-{shard:06d}"
 
 
+def begins(stem: str, name: str) -> bool:
+    """Whether a file's name begins with the stem and a dot."""
+    return name.startswith(f"{stem}.")
+
+
 def split_stem(split: str, shard: int, shards: int) -> str:
     """`data/train-00000-of-00002`: from such names others take which split a file is of."""
     return f"data/{split}-{shard:05d}-of-{shards:05d}"
 
 
-Card = Callable[[str, Sequence[Field], Sequence[str], Sequence[str]], bytes]
-"""What `datasets` is told of a store, see `imgassets.stores.card`: (split, fields, classes, parts), the last being what
-`write` returned of all shards."""
+Beside = Callable[[StoreInfo, str], Mapping[str, bytes]]
+"""What other programs are told of a store of a split: files by name."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,9 @@ class Codec:
     stem: Stem = plain_stem
     tidy: bool = False
     """Whether what only we read lies in the hidden folder `.store/`, for programs that take a folder as a whole."""
-    card: Card | None = None
-    """Of formats that `datasets` reads, but for the split and the names of classes."""
+    mine: Callable[[str, str], bool] = begins
+    """Whether a file belongs to a shard: (stem, name)."""
+    beside: Beside | None = None
     kinds: frozenset[str] = frozenset()
     """Dagster's kinds of its assets, beside `pytorch`."""
 

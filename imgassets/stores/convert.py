@@ -81,7 +81,8 @@ def convert(
         options: of the format, e.g. `{"compression": "zstd"}` for Parquet.
         rank, world_size: of this process; default: `torch.distributed`, torchrun's or SLURM's variables, else 0 of 1.
         wait: seconds to wait for the other processes; after that, and with 0 at once, None is returned.
-        layout: `huggingface` stores images of one size as PNG files, which `datasets` shows as images.
+        layout: `huggingface` stores images of one size as PNG files, which `datasets` shows as images; `guide` is what
+            the conversion guide's own readers read.
         split: what `datasets` is to call the samples, where the format has a place for it (Parquet).
         force: write again what is there.
         say: takes a line of text about progress every few seconds, e.g. `print`.

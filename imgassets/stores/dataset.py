@@ -253,7 +253,7 @@ class Store(OpenStore):
         return Reader(self.info, self._extents(), self._files(), space)
 
     def _extents(self) -> Extents:
-        return guide.extents if self.info.format == guide.NAME else codec_of(self.info.format).extents
+        return guide.extents if self.info.format in guide.NAMES else codec_of(self.info.format).extents
 
     def _checksum(self, name: str) -> str:
         if not self._remote:

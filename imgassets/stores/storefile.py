@@ -72,6 +72,17 @@ class StoreInfo:
         """Rows of all shards."""
         return sum(shard.rows for shard in self.shards)
 
+    @property
+    def classes(self) -> list[str]:
+        """Names of the labels 0, 1, …; none where labels are numbered otherwise."""
+        names = sorted(self.class_to_idx, key=self.class_to_idx.__getitem__)
+        return names if [self.class_to_idx[name] for name in names] == list(range(len(names))) else []
+
+    @property
+    def parts(self) -> list[str]:
+        """What the parts of samples are called, of all shards."""
+        return sorted({part for shard in self.shards for part in shard.parts})
+
     def field(self, name: str) -> Field:
         """A field by name; KeyError if there is none."""
         return {field.name: field for field in self.fields}[name]

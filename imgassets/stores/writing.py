@@ -11,16 +11,16 @@ from typing import Any, Literal, get_args
 
 from imgassets.columns import Columns
 from imgassets.commit import Stage, Written
-from imgassets.commit.names import CARD
 from imgassets.errors import BadInput
 from imgassets.sources.base import BadSamples, Source
-from imgassets.sources.encoded import Encoded
+from imgassets.sources.encoded import Encoded, Only, Pixels
 from imgassets.stores.codec import Codec
+from imgassets.stores.codecs.guide_layout import FIXED, guide_codec
 from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import LISTED, NAME, Shard, StoreInfo, notes, skipped
 from imgassets.threads import ordered
 
-Layout = Literal["own", "huggingface"]
+Layout = Literal["own", "huggingface", "guide"]
 BLOCK_BYTES = 4 << 20
 """About how much is read, decoded and written at a time."""
 BLOCK_ROWS = 1024
@@ -47,7 +47,8 @@ class StorePlan:
     threads: int = 2
     """Threads that read and decode; they decide nothing about the bytes."""
     layout: Layout = "own"
-    """For whom: `huggingface` has images of one size as PNG files, which `datasets` shows as images."""
+    """For whom: `huggingface` has images of one size as PNG files, which `datasets` shows as images; `guide` is what
+    the conversion guide's own readers read."""
     split: str = "train"
     """What the samples are to be called by programs that read splits, in formats that have a place for it."""
 
@@ -63,6 +64,7 @@ class StorePlan:
         if not re.fullmatch(r"\w{1,60}", self.split):
             raise BadInput(f"split is {self.split!r}: it must be a word, such as train or val.")
         codec_of(self.format)
+        self.codec  # noqa: B018  (a layout that the format does not have)
 
     def prepared(self, source: Source) -> Source:
         """The samples as the layout has them.
@@ -70,12 +72,16 @@ class StorePlan:
         Raises:
             BadInput: it cannot hold them.
         """
-        return Encoded(source) if self.layout == "huggingface" and not source.fields[0].ragged else source
+        pixels = not source.fields[0].ragged
+        if self.layout == "guide" and self.format in FIXED:
+            return Pixels(source)
+        source = Encoded(source) if self.layout != "own" and pixels else source
+        return Only(source) if self.layout == "guide" else source
 
     @property
     def codec(self) -> Codec:
-        """The format's."""
-        return codec_of(self.format)
+        """The format's, or that of the layout."""
+        return guide_codec(self.format) if self.layout == "guide" else codec_of(self.format)
 
     def record(self, k: int) -> str:
         """Name of the file that says what shard k is."""
@@ -91,10 +97,10 @@ def estimate(source: Source, plan: StorePlan) -> int:
     """Bytes of a store's files, if every sample can be used; compression is not foreseen."""
     sizes = source.sizes()
     total = RECORDS + sum(len(name.encode()) + len(str(number)) + 8 for name, number in source.class_to_idx.items())
-    options = {**plan.options, "classes": _classes(source)}
+    options = {**plan.options, "classes": _info(source, plan, ()).classes}
     shards = plan.shards(source)
-    if plan.codec.card:
-        total += len(plan.codec.card(plan.split, source.fields, _classes(source), ()))
+    if plan.codec.beside:
+        total += sum(map(len, plan.codec.beside(_info(source, plan, ()), plan.split).values()))
     for rows in shards:
         mine = {name: values[rows.start : rows.stop] for name, values in sizes.items()}
         blocks = -(-len(rows) // _block_rows(source, len(rows)))
@@ -140,7 +146,7 @@ def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
                     f"{source.name(index)} cannot be used: {reason}; mend or remove it, or set on_error: skip."
                 ) from None
             reasons |= found
-    files = tuple(stage.finished(name) for name in _names(stage, stem, record)) if good else ()
+    files = tuple(stage.finished(name) for name in _names(stage, plan, stem, record)) if good else ()
     shard = Shard(
         stem,
         len(good),
@@ -165,12 +171,10 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
     if not any(shard.rows for shard in shards):
         first = f": {left_out[0]['name']} {left_out[0]['reason']}" if left_out else ""
         raise BadInput(f"None of the {len(source)} samples can be used{first}.")
-    about = {**source.about, "samples": len(source), "images_per_file": len(plan.shards(source)[0])}
-    info = StoreInfo(plan.codec.format, source.fields, tuple(shards), source.class_to_idx, about)
-    if plan.codec.card:
-        parts = sorted({part for shard in shards for part in shard.parts})
-        with stage.create(CARD) as sink:
-            sink.write(plan.codec.card(plan.split, source.fields, _classes(source), parts))
+    info = _info(source, plan, shards)
+    for name, data in (plan.codec.beside(info, plan.split) if plan.codec.beside else {}).items():
+        with stage.create(name) as sink:
+            sink.write(data)
     with stage.create(plan.codec.own(NAME)) as sink:
         sink.write(info.dump())
     facts = {"rows": info.rows, "classes": len(info.class_to_idx), "shards": sum(shard.rows > 0 for shard in shards)}
@@ -178,6 +182,11 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
     return Written(
         facts | ({"skipped": len(left_out)} if left_out else {}) | ({"notes": seen} if seen else {}), left_out
     )
+
+
+def _info(source: Source, plan: StorePlan, shards: Sequence[Shard]) -> StoreInfo:
+    about = {**source.about, "samples": len(source), "images_per_file": len(plan.shards(source)[0])}
+    return StoreInfo(plan.codec.format, source.fields, tuple(shards), source.class_to_idx, about)
 
 
 def _write(
@@ -194,15 +203,9 @@ def _write(
             damaged.update(samples.damaged)
             yield samples.columns
 
-    options = {**plan.options, "numbers": indices, "classes": _classes(source)}
+    options = {**plan.options, "numbers": indices, "classes": _info(source, plan, ()).classes}
     parts = plan.codec.write(stage, stem, source.fields, len(indices), columns(), options)
     return counts + Counter(damaged=len(damaged)), damaged, parts or ()
-
-
-def _classes(source: Source) -> list[str]:
-    """Names of the labels 0, 1, …; none where labels are numbered otherwise."""
-    names = sorted(source.class_to_idx, key=source.class_to_idx.__getitem__)
-    return names if [source.class_to_idx[name] for name in names] == list(range(len(names))) else []
 
 
 def _listed(source: Source, reasons: Mapping[int, str]) -> tuple[Mapping[str, Any], ...]:
@@ -233,5 +236,5 @@ def _all_bad(source: Source, indices: Sequence[int], threads: int) -> dict[int, 
     return found
 
 
-def _names(stage: Stage, stem: str, record: str) -> list[str]:
-    return [name for name in stage.names() if name.startswith(f"{stem}.") and name != record]
+def _names(stage: Stage, plan: StorePlan, stem: str, record: str) -> list[str]:
+    return [name for name in stage.names() if plan.codec.mine(stem, name) and name != record]

@@ -66,5 +66,5 @@ def test_what_a_png_cannot_hold_is_refused(source: ArraySource) -> None:
 
 
 def test_a_layout_that_there_is_not() -> None:
-    with pytest.raises(BadInput, match="layout is 'x': choose one of own, huggingface"):
+    with pytest.raises(BadInput, match="layout is 'x': choose one of own, huggingface, guide"):
         StorePlan("parquet", layout="x")  # type: ignore[arg-type]

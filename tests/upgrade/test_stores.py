@@ -66,7 +66,7 @@ def test_a_store_of_an_earlier_version_is_not_made_again(tmp_path: Path, format_
     """A finished conversion stays finished, and one that is made anew is of today's version."""
     source = class_folder(folder(tmp_path / "images"))
     today = codec_of(format_)
-    before = replace(today, version=earlier, reads=(), keeps=(), stem=plain_stem, tidy=False, card=None)
+    before = replace(today, version=earlier, reads=(), keeps=(), stem=plain_stem, tidy=False, beside=None)
     with patch("imgassets.stores.writing.codec_of", return_value=before):
         path = convert(tmp_path / "images", tmp_path / "out", format=format_)
     assert path

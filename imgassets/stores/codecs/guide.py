@@ -25,6 +25,8 @@ from imgassets.stores.extents import Blocks, Extent, Spans, StoreFiles, Values, 
 from imgassets.stores.storefile import Shard, StoreInfo
 
 NAME = "guide"
+NAMES = (NAME, f"{NAME}/1")
+"""Of what its own code wrote, and of what `layout: guide` writes."""
 
 
 def find(folder: Path) -> StoreInfo | None:

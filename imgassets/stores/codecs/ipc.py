@@ -20,6 +20,7 @@ from imgassets.stores import card
 from imgassets.stores.codec import Codec
 from imgassets.stores.codecs.arrow import array_of, column_of, schema_of
 from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles
+from imgassets.stores.storefile import StoreInfo
 
 NPY = "npy"
 """What a shard says of its files where one is an array, which no program takes for an image."""
@@ -139,16 +140,16 @@ def _load(files: StoreFiles, name: str, field: Field, k: int) -> Column:
         return column_of(field, pa.ipc.open_file(source).get_batch(k).column(field.name))
 
 
-def about(split: str, fields: Sequence[Field], classes: Sequence[str], parts: Sequence[str]) -> bytes:
+def beside(info: StoreInfo, split: str) -> Mapping[str, bytes]:
     """What `datasets` is told: columns have the types it knows but for images, and the names of classes."""
     features = []
-    for field in fields:
+    for field in info.fields:
         if field.kind == "file":
-            features.append(card.plain(field.name, "binary" if NPY in parts else "image"))
+            features.append(card.plain(field.name, "binary" if NPY in info.parts else "image"))
         elif field.kind == "text":
             features.append(card.plain(field.name, "large_string"))
         elif field.scalar:
-            features.append(card.label(field.name, field, classes))
+            features.append(card.label(field.name, field, info.classes))
         else:
             features.append(card.plain(field.name, f"fixed_size_binary[{field.nbytes}]"))
     return card.card(split, "*.arrow", features)
@@ -163,6 +164,6 @@ CODEC = Codec(
     extents=extents,
     reads=(2, 1),
     keeps=(2,),
-    card=about,
+    beside=beside,
     kinds=frozenset({"arrow"}),
 )

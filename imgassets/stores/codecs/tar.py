@@ -22,6 +22,7 @@ from imgassets.images.sniff import extension
 from imgassets.stores import card
 from imgassets.stores.codec import Codec
 from imgassets.stores.extents import Extent, Index, Spans, StoreFiles, Values, one_run
+from imgassets.stores.storefile import StoreInfo
 
 UNTYPED = {"npy", "bin"}
 """Extensions of files that may hold arrays of any shape, or anything."""
@@ -141,17 +142,17 @@ def _npy_header(field: Field) -> bytes:
     return npy.header(field.dtype, field.shape, 64)
 
 
-def about(split: str, fields: Sequence[Field], classes: Sequence[str], parts: Sequence[str]) -> bytes:
+def beside(info: StoreInfo, split: str) -> Mapping[str, bytes]:
     """What `datasets` is told: a column for each suffix, images of different kinds each in a column of their own."""
     features: list[card.Feature] = []
-    for field in fields:
+    for field in info.fields:
         if field.kind == "text":
             features.append(card.plain(_suffix(field), "string"))
         elif field.kind != "file":
             suffix = _suffix(field)
-            features.append(card.label(suffix, field, classes) if _whole(field) else card.array(suffix, field))
+            features.append(card.label(suffix, field, info.classes) if _whole(field) else card.array(suffix, field))
     known = {feature["name"] for feature in features}
-    images = [part for part in parts if part not in known]
+    images = [part for part in info.parts if part not in known]
     if any(part.rpartition(".")[2] in UNTYPED for part in images):
         return card.card(split, "*.tar")
     features = [*(card.plain(part, "image") for part in images), *features]
@@ -167,6 +168,6 @@ CODEC = Codec(
     extents=extents,
     reads=(1,),
     keeps=(1,),
-    card=about,
+    beside=beside,
     kinds=frozenset({"webdataset"}),
 )
