@@ -491,3 +491,24 @@ def test_a_guide_store_with_a_file_missing(tmp_path: Path) -> None:
     (path / "images" / "images_1.npy").unlink()
     with pytest.raises(StoreError, match="2 image and 3 label files"):
         open_store(path)
+
+
+def test_what_the_page_says_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(next(iter(imgassets.__path__))) / "docs" / "compat.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    for name in ("class10", "class2"):
+        for k in range(2):
+            path = tmp_path / "data" / name / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(picture(k, 9, 8), "PNG"))
+    exec(page.partition("```python\n")[2].partition("```")[0], {})  # noqa: S102  (the page's own example)
+    assert open_store("out").class_to_idx == {"class10": 0, "class2": 1}
+    MemmapConverter("data", "natural", 10, 5, 0, shape=(9, 8), im_mode="RGB").convert()
+    assert MemmapReader("natural").class_to_idx == {"class2": 0, "class10": 1}
+    image, label = MemmapReader("natural", transform=lambda image: image, target_transform=np.int64)[0]
+    assert isinstance(image, Image.Image)
+    assert isinstance(label, np.int64)
+    DenseIpcConverter(Segments(), "dense", 4, 2, 0).convert()
+    label = DenseIpcReader("dense", None, lambda label: label)[1][1]
+    assert isinstance(label, Image.Image)
+    assert np.array_equal(np.asarray(label), np.asarray(Segments()[1][1]))

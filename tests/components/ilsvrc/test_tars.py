@@ -500,7 +500,7 @@ def test_tensorflow_reads_every_record_of_the_guides_folder(finished: Release, t
     links = view(records, finished.keys, tmp_path / "tf_records")
     assert [link.relative_to(tmp_path / "tf_records").as_posix() for link in links] == finished.keys
     readme = (Path(__file__).parents[3] / "README.md").read_text()
-    snippet = readme.partition("Read them with `tf.data`")[2].partition("```python\n")[2].partition("```")[0]
+    snippet = readme.partition("Or read them with `tf.data`")[2].partition("```python\n")[2].partition("```")[0]
     script = f"{READ}\n{snippet}\nassert sum(int(y) >= 0 and x.shape[2] == 3 for x, y in dataset) == 84, 'README'"
     run = subprocess.run(
         [python, "-c", script, "tf_records"], cwd=tmp_path, check=True, capture_output=True, text=True, env=clean()
