@@ -16,6 +16,7 @@ from imgassets.commit import Recipe, Vault
 from imgassets.formats.activation_npz import write_batch
 from imgassets.formats.arrays import LabelledImages, write_arrays
 from imgassets.sources.arrays import ArraySource
+from imgassets.sources.encoded import Encoded
 from imgassets.sources.folder import class_folder
 from imgassets.testing.making import content, encoded, make, picture, write
 from tests.formats.ct_making import sample, write_split
@@ -62,6 +63,10 @@ class Inputs:
             for format_ in FORMATS:
                 made = make(root / "made", source, format_, kind, images_per_file=3, split="val")
                 self.put(format_, kind).symlink_to(made)
+        self.wanted["pngs"] = self.wanted["pixels"]
+        for format_ in FORMATS:  # layout: huggingface
+            made = make(root / "made", Encoded(fixed), format_, "pngs", images_per_file=3, split="val")
+            self.put(format_, "pngs").symlink_to(made)
         self.arrays(root, pixels, labels)
         self.activations(root, pixels, labels)
         for members in ("guide", "npy"):
