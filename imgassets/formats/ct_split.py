@@ -24,7 +24,7 @@ import numpy as np
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats.ct_shard import SampleRecord, WrittenShard
 
-MANIFEST = "manifest.json"
+MANIFEST, CARD = "manifest.json", "README.md"
 NAME = re.compile(r"shard-\d{6}\.tar")
 
 
@@ -74,6 +74,23 @@ def split_manifest(
         "skipped": list(skipped),
         "noted": list(noted),
     }
+
+
+def card(split: str, classes: Sequence[str]) -> bytes:
+    """`README.md` for the folder of a split, a card of the Hugging Face hub: what of it is data, and what it means."""
+    said = {"configs": [{"config_name": "default", "data_files": [{"split": split, "path": "*.tar"}]}]}
+    lines = [f"{number}. {name}" for number, name in enumerate(classes)]
+    text = f"""---
+{json.dumps(said)}
+---
+
+# {split}
+
+Chest CT volumes as WebDataset shards: `.volume.npy` float16 (x, y, z), `.labels.npy` a float32 per class, `.report.txt`
+and `.json`. `manifest.json` says what is in each shard, and how it was made. Labels, in order, from 0:
+
+"""
+    return (text + "\n".join(lines) + "\n").encode()
 
 
 def dump(document: Mapping[str, Any]) -> bytes:

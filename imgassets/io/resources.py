@@ -7,7 +7,7 @@ from typing import Any
 from imgassets.environment import Device, Storage
 from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager
 from imgassets.io.arrays import ArraysIOManager
-from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager
+from imgassets.io.ct_rate import CtCardIOManager, CtIndexIOManager, CtManifestIOManager, CtShardIOManager
 from imgassets.io.embedding import EmbeddingIOManager
 from imgassets.io.index import IndexIOManager
 from imgassets.io.stores import StoreIOManager
@@ -48,6 +48,7 @@ def resources_over(storage: Storage) -> dict[str, Any]:
         "ct_index_io": CtIndexIOManager(storage=storage),
         "ct_shard_io": CtShardIOManager(storage=storage),
         "ct_manifest_io": CtManifestIOManager(storage=storage),
+        "ct_card_io": CtCardIOManager(storage=storage),
         "activations_io": ActivationsIOManager(storage=storage),
         "reconstructions_io": ReconstructionsIOManager(storage=storage),
         "embedding_io": EmbeddingIOManager(storage=storage),

@@ -27,7 +27,7 @@ RESOURCES = {
         "tfds_io",
         "embedding_io",
     ),
-    *("ct_index_io", "ct_shard_io", "ct_manifest_io", "activations_io", "reconstructions_io"),
+    *("ct_index_io", "ct_shard_io", "ct_manifest_io", "ct_card_io", "activations_io", "reconstructions_io"),
     *("memmap_io", "hdf5_io", "parquet_io", "ipc_io", "tar_io"),
 }
 JOBS = {

@@ -143,7 +143,9 @@ def _(path: Path) -> Rows:
 def _(path: Path) -> Rows:
     import datasets
 
-    table = datasets.load_dataset(str(path), cache_dir=os.environ["CACHE"], split="train")
+    found = datasets.load_dataset(str(path), cache_dir=os.environ["CACHE"])
+    assert list(found) == ["valid"], found
+    table = found["valid"]
     return ((np.asarray(row["volume.npy"], np.float16), row["labels.npy"]) for row in table)
 
 

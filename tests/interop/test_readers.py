@@ -15,6 +15,7 @@ import imgassets
 from imgassets.commit import Recipe, Vault
 from imgassets.formats.activation_npz import write_batch
 from imgassets.formats.arrays import LabelledImages, write_arrays
+from imgassets.formats.ct_split import card
 from imgassets.sources.arrays import ArraySource
 from imgassets.sources.encoded import Encoded
 from imgassets.sources.folder import class_folder
@@ -70,7 +71,8 @@ class Inputs:
         self.arrays(root, pixels, labels)
         self.activations(root, pixels, labels)
         for members in ("guide", "npy"):
-            write_split(self.put(f"ct_{members}", "ct", make=True), members)  # type: ignore[arg-type]
+            path = write_split(self.put(f"ct_{members}", "ct", make=True), members)  # type: ignore[arg-type]
+            write(path / "README.md", card("valid", ["Emphysema", "Atelectasis"]))
         self.wanted["ct"] = [[digest(s.array), list(map(float, s.labels))] for s in map(sample, range(5))]
 
     def put(self, format_: str, kind: str, *, make: bool = False) -> Path:

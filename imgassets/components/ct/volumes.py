@@ -16,6 +16,7 @@ from pydantic import Field
 
 from imgassets.components.assets import dataset_asset, dataset_definitions
 from imgassets.components.automation import Automation
+from imgassets.components.ct.card import cards
 from imgassets.components.ct.checks import ct_checks
 from imgassets.components.ct.estimates import manifest_estimate, shard_estimate
 from imgassets.components.ct.index import ROW_COLUMNS, IndexSettings, by_shard, make_index, rows_of
@@ -163,14 +164,17 @@ class CtVolumes(dg.Component, dg.Resolvable):
         return asked.impatient() if vault.looking else asked
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Three assets, their checks, and a job per partitioning."""
+        """Three assets, their checks, and a job per partitioning; a card where `datasets` reads the shards."""
         index, shards, manifest = _volume_index(self), _shards(self), _manifest(self)
+        more = [cards(self.name, self.splits)] if self.members == "npy" else []
         jobs = [
             dg.define_asset_job(f"{self.name}_index", [index], description="Pin a commit and list its volumes."),
             dg.define_asset_job(f"{self.name}_shards", [shards], description="Make shards of the listed volumes."),
             dg.define_asset_job(f"{self.name}_manifest", [manifest], description="Say what the shards hold."),
         ]
-        made = dg.Definitions([index, shards, manifest], asset_checks=ct_checks(index, shards, manifest), jobs=jobs)
+        made = dg.Definitions(
+            [index, shards, manifest, *more], asset_checks=ct_checks(index, shards, manifest), jobs=jobs
+        )
         return dataset_definitions(context, self.name, made, self.automation)
 
 
