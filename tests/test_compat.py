@@ -47,6 +47,7 @@ from imgassets.compat import (
     image_to_binary,
 )
 from imgassets.errors import BadInput, StoreError
+from imgassets.operations.inspect import describe, reports
 from imgassets.testing.making import encoded, folder, picture
 
 
@@ -512,3 +513,9 @@ def test_what_the_page_says_of_the_guide(tmp_path: Path, monkeypatch: pytest.Mon
     label = DenseIpcReader("dense", None, lambda label: label)[1][1]
     assert isinstance(label, Image.Image)
     assert np.array_equal(np.asarray(label), np.asarray(Segments()[1][1]))
+
+
+def test_inspect_describes_a_store_of_the_guide(tmp_path: Path) -> None:
+    (report,) = reports(Guide(tmp_path / "guide").memmap(), 64)
+    assert (report["format"], report["rows"], report["classes"]) == ("guide", 25, 2)
+    assert "25" in describe(report)
