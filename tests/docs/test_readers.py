@@ -121,7 +121,7 @@ def ipc(path: Path, stem: str, field: Field, rows: int) -> Iterator[bytes]:
 
 
 def tar(path: Path, stem: str, field: Field, rows: int) -> Iterator[bytes]:
-    data, name = (path / f"{stem}.tar").read_bytes(), f"{stem}.{field['name']}"
+    data, name = (path / f"{stem}.tar").read_bytes(), f".store/{stem}.{field['name']}"
     assert data[-1024:] == bytes(1024)
     if field["kind"] == "array" and not field["shape"]:
         yield from (row.tobytes() for row in npy(path / f"{name}.npy")[1])
@@ -139,7 +139,7 @@ def tar(path: Path, stem: str, field: Field, rows: int) -> Iterator[bytes]:
 def test_an_image_store_is_read_by_its_page(tmp_path: Path, read: Read, kind: str) -> None:
     source: Source = arrays(300) if kind == "arrays" else class_folder(folder(tmp_path / "images"))
     path = make(tmp_path, source, read.__name__, images_per_file=200)
-    own = path / ".store" if read is parquet else path
+    own = path / ".store" if read in {parquet, ipc, tar} else path
     said, wanted = json.loads((own / "store.json").read_text()), content(source)
     assert [json.loads((own / f"shard-{k:06d}.json").read_text()) for k in range(len(said["shards"]))] == said["shards"]
     for field in said["fields"]:

@@ -77,11 +77,11 @@ def _(path: Path) -> Rows:
     return zip(table["image"].to_list(), table["label"].to_list(), strict=True)
 
 
-@cell("DuckDB", "parquet", "the folder, as `<folder>/**/*.parquet`")
+@cell("DuckDB", "parquet", "the folder")
 def _(path: Path) -> Rows:
     import duckdb
 
-    found = duckdb.read_parquet(f"{path}/**/*.parquet").order("filename, file_row_number").project("image, label")
+    found = duckdb.read_parquet(str(path)).order("filename, file_row_number").project("image, label")
     return [(image, label) for image, label in found.fetchall()]
 
 

@@ -164,6 +164,7 @@ CODEC = Codec(
     extents=extents,
     reads=(2, 1),
     keeps=(2,),
+    tidy=True,
     beside=beside,
     kinds=frozenset({"arrow"}),
 )

@@ -1,8 +1,9 @@
-"""Tar shards that webdataset reads as they are, with an index beside them for random access.
+"""Tar shards that webdataset reads as they are, with a hidden index beside them for random access.
 
 A sample's members share a key, its number in the store: `000000042.npy` (or `.jpg`, `.png`, … for files kept as they
-were), `000000042.cls` for a whole number, `<field>.<extension>` for any other field. `shard-000000.image.spans.npy`,
-int64 (rows, 2), says where the image files lie; `shard-000000.label.npy` repeats the numbers.
+were), `000000042.cls` for a whole number, `<field>.<extension>` for any other field. In `.store/`,
+`shard-000000.image.spans.npy`, int64 (rows, 2), says where the image files lie; `shard-000000.label.npy` repeats the
+numbers.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import numpy as np
 
 from imgassets.columns import Column, Columns, Field, as_bytes, rows_of
 from imgassets.commit import Stage
+from imgassets.commit.names import ASIDE
 from imgassets.errors import StoreError
 from imgassets.formats import npy
 from imgassets.formats.ustar import BLOCK, END, headers, member_bytes, padding
 from imgassets.images.sniff import extension
 from imgassets.stores import card
-from imgassets.stores.codec import Codec
+from imgassets.stores.codec import Codec, begins
 from imgassets.stores.extents import Extent, Index, Spans, StoreFiles, Values, one_run
 from imgassets.stores.storefile import StoreInfo
 
@@ -59,11 +61,11 @@ def write(
                     spans[field.name].append(np.stack([begins[:, k], lengths[:, k]], axis=1))
         sink.write(END)
     for name, places in spans.items():
-        with stage.create(f"{stem}.{name}.spans.npy") as sink:
+        with stage.create(f"{ASIDE}/{stem}.{name}.spans.npy") as sink:
             sink.write(npy.dump(np.concatenate(places)))
     for field in fields:
         if field.scalar:
-            with stage.create(f"{stem}.{field.name}.npy") as sink:
+            with stage.create(f"{ASIDE}/{stem}.{field.name}.npy") as sink:
                 values = np.concatenate([np.asarray(column) for column in numbers[field.name]])
                 sink.write(npy.dump(as_bytes(field, values).view(field.dtype).reshape(-1)))
     return list(seen)
@@ -89,8 +91,7 @@ def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) ->
     """Where the rows of a shard lie."""
     for field in fields:
         index = f"{stem}.{field.name}.{'npy' if field.scalar else 'spans.npy'}"
-        with files.open(index) as file:
-            table = npy.read_array(file, index)
+        table = _table(files, index)
         if len(table) != rows or table.ndim != (1 if field.scalar else 2):
             raise StoreError(f"{index} has shape {table.shape}, expected {rows} rows: rebuild the store.")
         if field.scalar:
@@ -100,6 +101,20 @@ def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) ->
         else:
             head = len(_npy_header(field))
             yield field.name, _runs(f"{stem}.tar", table[:, 0] + head, table[:, 1] - head, field, rows)
+
+
+def _table(files: StoreFiles, name: str) -> Any:
+    """An index; in tar/1 it lay beside the shard."""
+    try:
+        with files.open(f"{ASIDE}/{name}") as file:
+            return npy.read_array(file, name)
+    except FileNotFoundError:
+        with files.open(name) as file:
+            return npy.read_array(file, name)
+
+
+def _mine(stem: str, name: str) -> bool:
+    return begins(stem, name.removeprefix(f"{ASIDE}/"))
 
 
 def _runs(name: str, offsets: Any, sizes: Any, field: Field, rows: int) -> Extent:
@@ -168,6 +183,8 @@ CODEC = Codec(
     extents=extents,
     reads=(1,),
     keeps=(1,),
+    mine=_mine,
+    tidy=True,
     beside=beside,
     kinds=frozenset({"webdataset"}),
 )
