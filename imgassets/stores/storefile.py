@@ -127,7 +127,7 @@ class StoreInfo:
 
 def split_of(partition: str) -> str:
     """The name by which other programs know the split that a partition is: `val`, and `train` where there is one."""
-    word = re.sub(r"\W", "_", partition)
+    word = re.sub(r"\W", "_", partition)[:40]
     return "train" if word in {"", "all"} else word
 
 

@@ -61,8 +61,8 @@ class StorePlan:
             raise BadInput(f"threads is {self.threads}: it must be at least 1.")
         if self.layout not in get_args(Layout):
             raise BadInput(f"layout is {self.layout!r}: choose one of {', '.join(get_args(Layout))}.")
-        if not re.fullmatch(r"\w{1,60}", self.split):
-            raise BadInput(f"split is {self.split!r}: it must be a word, such as train or val.")
+        if not re.fullmatch(r"\w{1,40}", self.split):
+            raise BadInput(f"split is {self.split!r}: it must be a word of at most 40 letters, such as val.")
         codec_of(self.format)
         self.codec  # noqa: B018  (a layout that the format does not have)
 

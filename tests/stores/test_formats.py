@@ -103,7 +103,7 @@ class TestParquet(StoreContract):
             *("shard-000000.json", "shard-000001.json", "store.json")
         ]
 
-    @pytest.mark.parametrize("split", ["", "a/b", "../x", "a-b", "é" * 61])
+    @pytest.mark.parametrize("split", ["", "a/b", "../x", "a-b", "é" * 41])
     def test_a_split_is_a_word(self, split: str) -> None:
         with pytest.raises(BadInput, match="split"):
             StorePlan(self.format, split=split)
