@@ -137,27 +137,6 @@ class CtManifestIOManager(ArtifactIOManager):
         return metadata
 
 
-class CtCardIOManager(ArtifactIOManager):
-    """`<dataset>/card` of a split as the file `<dataset>/shards/<split>/README.md`; `content` is its bytes."""
-
-    format: ClassVar[str] = "ct_card/1"
-    folder: ClassVar[bool] = False
-
-    def parts(self, asset_key: dg.AssetKey, partition: str) -> tuple[str, ...]:
-        """Beside the shards it describes."""
-        return (*asset_key.path[:-1], "shards", partition, ct_split.CARD)
-
-    def write(self, content: bytes, stage: Stage) -> Written:
-        """Write the file."""
-        with stage.create(ct_split.CARD) as sink:
-            sink.write(content)
-        return Written()
-
-    def open(self, location: Location) -> Location:
-        """The file itself."""
-        return location
-
-
 class CtIndexIOManager(IndexIOManager):
     """An index whose rows fix the partitions of the shards: they are registered when it is there."""
 

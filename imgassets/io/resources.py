@@ -7,12 +7,13 @@ from typing import Any
 from imgassets.environment import Device, Storage
 from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager
 from imgassets.io.arrays import ArraysIOManager
-from imgassets.io.ct_rate import CtCardIOManager, CtIndexIOManager, CtManifestIOManager, CtShardIOManager
+from imgassets.io.beside import CtCardIOManager, TfdsIOManager
+from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager
 from imgassets.io.embedding import EmbeddingIOManager
 from imgassets.io.index import IndexIOManager
 from imgassets.io.stores import StoreIOManager
 from imgassets.io.systemds import SystemDSIOManager
-from imgassets.io.tfrecords import TfdsIOManager, TFRecordsIOManager
+from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.projects import Project
 from imgassets.stores.registry import codec_names
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from imgassets import views
 from imgassets.commit import Location, Manifest, Stage, Written
-from imgassets.formats import imagenet_records, tfds, tfrecord
+from imgassets.formats import imagenet_records, tfrecord
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import TFRecordFile
 from imgassets.io.base import ArtifactIOManager, Metadata
@@ -60,27 +60,6 @@ class TFRecordsIOManager(ArtifactIOManager):
         shown = [image_example(parse(records[int(i)])) for i in views.spread(len(records), SHOWN)]
         sheet = views.contact_sheet(np.stack([_tile(image.encoded) for image in shown]), _title(shown), tile=TILE)
         return {"contact_sheet": dg.MetadataValue.md(sheet)}
-
-
-class TfdsIOManager(ArtifactIOManager):
-    """A file that `tensorflow_datasets` looks for, beside the shards; `content` is its bytes."""
-
-    format: ClassVar[str] = tfds.FORMAT
-    folder: ClassVar[bool] = False
-
-    def parts(self, asset_key: dg.AssetKey, partition: str) -> tuple[str, ...]:
-        """Beside the shards it describes."""
-        return (*asset_key.path[:-1], "tfrecords", partition)
-
-    def write(self, content: bytes, stage: Stage) -> Written:
-        """Write the file."""
-        with stage.create(stage.location.path.name) as sink:
-            sink.write(content)
-        return Written()
-
-    def open(self, location: Location) -> Location:
-        """The file itself."""
-        return location
 
 
 def _tile(encoded: bytes) -> Any:
