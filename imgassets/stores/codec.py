@@ -27,6 +27,8 @@ Weigh = Callable[[Sequence[Field], int, int, Mapping[str, Index], Mapping[str, A
 Extents = Callable[[StoreFiles, str, Sequence[Field], int], Iterable[tuple[str, Extent]]]
 """Each field's name with where its rows lie in a shard: (files, stem, fields, rows). Raises StoreError, or whatever a
 library says of damaged bytes."""
+Beside = Callable[[StoreInfo, str], Mapping[str, bytes]]
+"""What other programs are told of a store of a split: files by name."""
 
 
 def plain_stem(split: str, shard: int, shards: int) -> str:
@@ -42,10 +44,6 @@ def begins(stem: str, name: str) -> bool:
 def split_stem(split: str, shard: int, shards: int) -> str:
     """`data/train-00000-of-00002`: from such names others take which split a file is of."""
     return f"data/{split}-{shard:05d}-of-{shards:05d}"
-
-
-Beside = Callable[[StoreInfo, str], Mapping[str, bytes]]
-"""What other programs are told of a store of a split: files by name."""
 
 
 @dataclass(frozen=True)
