@@ -20,7 +20,7 @@ RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 # TensorFlow reads the shards in a test; an environment of its own: 1.6 GB, and it asks for an older h5py
 .venv/tensorflow: | .venv
 	$(PYTHON) -m venv .venv/tensorflow
-	.venv/tensorflow/bin/$(INSTALL) tensorflow-cpu==2.21.0 || { rm -rf $@; exit 1; }
+	.venv/tensorflow/bin/$(INSTALL) tensorflow-cpu==2.21.0 tensorflow-datasets==4.9.10 || { rm -rf $@; exit 1; }
 	touch .venv/tensorflow
 
 # zarr-python reads the stores of the codec in tests/packages
@@ -29,13 +29,14 @@ RAW := $(or $(IMGASSETS_RAW),$(CURDIR)/dagster_home/raw)
 	.venv/zarr/bin/$(INSTALL) zarr==3.1.5 || { rm -rf $@; exit 1; }
 	touch .venv/zarr
 
-# Trainers that tests run over our loader, in an environment of their own that sees the packages of .venv as well
+# Trainers that tests run over our loader, and programs that read our files, in an environment of their own that sees the packages of .venv as well
 .venv/interop: | .venv
 	$(BIN)/python -m venv .venv/interop
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 	  > "$$(.venv/interop/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
 	.venv/interop/bin/$(INSTALL) --constraint $(TESTED) \
-	  lightning==2.6.6 accelerate==1.15.0 torchdata==0.11.0 || { rm -rf $@; exit 1; }
+	  lightning==2.6.6 accelerate==1.15.0 torchdata==0.11.0 datasets==5.2.0 duckdb==2.0.1 grain==0.2.18 \
+	  monai==1.6.1 nibabel==5.4.2 pandas==3.1.1 polars==2.1.0 || { rm -rf $@; exit 1; }
 	touch .venv/interop
 
 # CT volumes of the demo come from the sample data, not from the hub

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset  # noqa: TID253
 
 import imgassets
-from imgassets import compat, open_store
+from imgassets import compat, convert, open_store
 from imgassets.compat import (
     ConverterFixedSize,
     ConverterFlexibleSize,
@@ -37,6 +38,7 @@ from imgassets.compat import (
     MemmapReader,
     ParquetConverter,
     ParquetReader,
+    Reader,
     ResizeAndConvert,
     TarConverter,
     TarReader,
@@ -44,7 +46,8 @@ from imgassets.compat import (
     get_number_of_channels,
     image_to_binary,
 )
-from imgassets.errors import StoreError
+from imgassets.errors import BadInput, StoreError
+from imgassets.operations.inspect import describe, reports
 from imgassets.testing.making import encoded, folder, picture
 
 
@@ -82,7 +85,7 @@ class Segments(Dataset):
 def test_the_public_names() -> None:
     assert imgassets.__all__ == ["Store", "collate", "convert", "open_store", "project", "resources"]
     assert all(hasattr(imgassets, name) for name in imgassets.__all__)
-    assert len(compat.__all__) == len(set(compat.__all__)) == 24
+    assert len(compat.__all__) == len(set(compat.__all__)) == 26
     assert compat.Hdf5Converter is HDF5Converter
     assert compat.Hdf5Reader is HDF5Reader
 
@@ -245,6 +248,130 @@ def test_formats_of_one_s_own(tmp_path: Path) -> None:
     assert [len(labels) for _, labels in counts] == [10, 10, 3]
 
 
+@distributedConverter
+class PairsConverter(ConverterFixedSize):
+    """Images and a label for every pixel, raw, with a loop of its own: what the guide's dense example is."""
+
+    @staticmethod
+    def _custom_collate_fn(batch: Any) -> Any:
+        return np.stack([np.array(image) for image, _ in batch]), np.stack([np.array(label) for _, label in batch])
+
+    def _init_arrays(self) -> None:
+        assert self.shape
+        channels = get_number_of_channels(self.im_mode or "")
+        shape = self.shape if channels == 1 else (*self.shape, channels)
+        first = self.sampler.array_per_task * (self.rank or 0) if self.sampler else 0
+        last = self.sampler is None or self.rank == (self.num_replicas or 1) - 1
+        end = self.num_arrays if last else first + self.sampler.array_per_task
+        sizes = dict.fromkeys(range(first, end), self.images_per_file)
+        if last and self.len_last_array:
+            sizes[self.num_arrays] = self.len_last_array
+            self.num_arrays += 1
+        self.im_list, self.labels_list = [], []
+        for name, arrays in (("images", self.im_list), ("labels", self.labels_list)):
+            os.makedirs(os.path.join(self.output_path, name), exist_ok=True)
+            for n, rows in sizes.items():
+                path = os.path.join(self.output_path, name, f"{name}_{n}.npy")
+                arrays.append(np.memmap(path, np.uint8, "w+", shape=(rows, *shape)))
+
+    def _convert_to_format(self) -> None:
+        loader: Any = DataLoader(
+            self.input_dataset, self.batch_size, sampler=self.sampler, collate_fn=self._custom_collate_fn
+        )
+        array = place = 0
+        for images, labels in loader:
+            self.im_list[array][place : place + len(images), :] = images
+            self.labels_list[array][place : place + len(images), :] = labels
+            place += len(images)
+            if place % self.images_per_file == 0:
+                array, place = array + 1, 0
+
+
+class PairsReader(Reader):
+    """Its reader."""
+
+    def _read(self) -> tuple[Any, Any]:
+        found = []
+        for name in ("images", "labels"):
+            folder = os.path.join(self.dataset_path, name)
+            paths = [os.path.join(folder, file) for file in sorted(os.listdir(folder), key=self.custom_sort)]
+            found.append([np.memmap(path, np.uint8, "r").reshape(-1, *self.shape, 3) for path in paths])
+        return found[0], found[1]
+
+    def __getitem__(self, index: int) -> Any:
+        file, place = divmod(index, self.images_per_file)
+        pair = self.im_list[file][place], self.labels_list[file][place]
+        image, label = (Image.fromarray(np.array(pixels)) for pixels in pair)
+        return (self.transform(image) if self.transform else image), label
+
+
+class Pairs(Dataset):
+    """Pictures with pictures of the same size as labels."""
+
+    def __len__(self) -> int:
+        return 22
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return picture(index, 6, 5), picture(100 + index, 6, 5)
+
+
+@pytest.mark.parametrize("world", [0, 3])
+def test_a_dense_format_of_one_s_own(tmp_path: Path, world: int) -> None:
+    settings: dict[str, Any] = {"images_per_file": 4, "batch_size": 2, "num_workers": 0, "shape": (6, 5)}
+    for rank in range(max(world, 1)):
+        dist = {"dist": True, "rank": rank, "num_replicas": world} if world else {}
+        PairsConverter(Pairs(), str(tmp_path), im_mode="RGB", **settings, **dist).convert()
+    reader = PairsReader(str(tmp_path))
+    assert len(reader) == 22
+    assert (reader.images_per_file, reader.len_last_array, reader.total_num_arrays) == (4, 2, 6)
+    assert (reader.mode, reader.shape, reader.class_to_idx) == ("RGB", (6, 5), None)
+    ours = open_store(tmp_path)
+    for k in (0, 3, 4, 21):
+        image, label = Pairs()[k]
+        for found, wanted in zip(copy.deepcopy(reader)[k], (image, label), strict=True):
+            np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
+        np.testing.assert_array_equal(ours[k][0].permute(1, 2, 0).numpy(), np.asarray(image))
+        np.testing.assert_array_equal(ours[k][1].numpy(), np.asarray(label))
+
+
+def test_files_that_cannot_be_dealt_out_evenly_are_no_array_per_task() -> None:
+    with pytest.raises(BadInput, match="11 files"):
+        _ = CustomDistributedSampler(range(105), 10, num_replicas=4, rank=0).array_per_task
+    assert CustomDistributedSampler(range(105), 10, num_replicas=5, rank=4).array_per_task == 2
+
+
+def test_a_flexible_format_of_one_s_own_is_opened(tmp_path: Path) -> None:
+    root = folder(tmp_path / "data")
+
+    class Own(ConverterFlexibleSize):
+        @staticmethod
+        def _custom_collate_fn(batch: Any) -> Any:
+            return [image_to_binary(image) for image, _ in batch], [label for _, label in batch]
+
+        def _write_data_to_disk(self, images: list[Any], labels: list[Any], file_number: int) -> None:
+            for name, rows in (("images", images), ("labels", labels)):
+                path = os.path.join(self.output_path, name, f"{name}_{file_number}.parquet")
+                pq.write_table(pa.table({name: rows}), path)
+
+    converter = Own(str(root), str(tmp_path / "out"), 10, batch_size=4, num_workers=0)
+    converter.convert()
+    reader = ParquetReader(str(tmp_path / "out"))
+    assert (len(reader), reader.total_num_arrays, reader.len_last_array) == (23, 3, 3)
+    assert reader.class_to_idx == converter.class_to_idx
+    assert not hasattr(reader, "shape")
+    assert [reader[k][1] for k in range(23)] == [label for _, label in converter.input_dataset]
+
+
+def test_what_a_reader_holds_file_by_file(tmp_path: Path) -> None:
+    MemmapConverter(Digits(), str(tmp_path / "out"), 10, 5, 0, shape=(9, 7), im_mode="L").convert()
+    reader = MemmapReader(str(tmp_path / "out"))
+    assert [len(rows) for rows in reader.im_list] == [len(rows) for rows in reader.labels_list] == [10, 10, 3]
+    assert reader.len_last_array == 3
+    np.testing.assert_array_equal(reader.im_list[2][1][..., 0], reader[21][0][0].numpy())
+    assert np.asarray(reader.labels_list[1]).tolist() == [k % 10 for k in range(10, 20)]
+    assert reader.labels_list[0][2:4].tolist() == [2, 3]
+
+
 class Guide:
     """Stores in the layout of the guide's own code."""
 
@@ -365,3 +492,31 @@ def test_a_guide_store_with_a_file_missing(tmp_path: Path) -> None:
     (path / "images" / "images_1.npy").unlink()
     with pytest.raises(StoreError, match="2 image and 3 label files"):
         open_store(path)
+
+
+def test_what_the_page_says_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(next(iter(imgassets.__path__))) / "docs" / "compat.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    for name in ("class10", "class2"):
+        for k in range(2):
+            path = tmp_path / "data" / name / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(picture(k, 9, 8), "PNG"))
+    exec(page.partition("```python\n")[2].partition("```")[0], {})  # noqa: S102  (the page's own example)
+    assert open_store("out").class_to_idx == {"class10": 0, "class2": 1}
+    assert open_store(convert("data", "natural")).class_to_idx == {"class2": 0, "class10": 1}
+    MemmapConverter("data", "text", 10, 5, 0, shape=(9, 8), im_mode="RGB").convert()
+    assert MemmapReader("text").class_to_idx == {"class10": 0, "class2": 1}
+    image, label = MemmapReader("text", transform=lambda image: image, target_transform=np.int64)[0]
+    assert isinstance(image, Image.Image)
+    assert isinstance(label, np.int64)
+    DenseIpcConverter(Segments(), "dense", 4, 2, 0).convert()
+    label = DenseIpcReader("dense", None, lambda label: label)[1][1]
+    assert isinstance(label, Image.Image)
+    assert np.array_equal(np.asarray(label), np.asarray(Segments()[1][1]))
+
+
+def test_inspect_describes_a_store_of_the_guide(tmp_path: Path) -> None:
+    (report,) = reports(Guide(tmp_path / "guide").memmap(), 64)
+    assert (report["format"], report["rows"], report["classes"]) == ("guide", 25, 2)
+    assert "25" in describe(report)

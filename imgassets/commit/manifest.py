@@ -43,6 +43,8 @@ class Recipe:
     """
     formerly: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """The checksum by which recipes of earlier versions named an input, by the input's name."""
+    kept: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """Earlier formats that do as well: what was written in them need not be made again. It is not written."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -67,7 +69,8 @@ class Recipe:
             name: now.inputs.get(name, checksum) if checksum == now.formerly.get(name) else checksum
             for name, checksum in self.inputs.items()
         }
-        return replace(self, inputs=inputs, config=unsaid(self.config, now.defaults))
+        format_ = now.format if self.format in now.kept else self.format
+        return replace(self, inputs=inputs, config=unsaid(self.config, now.defaults), format=format_)
 
     def makes(self, made: Recipe) -> bool:
         """Whether what `made` has made is what this recipe would make."""

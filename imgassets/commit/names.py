@@ -9,6 +9,11 @@ from imgassets.errors import BadInput
 MAX_BYTES = 200
 """Longest part of a name, in UTF-8 bytes: common file systems allow 255, and staging adds a prefix and a suffix."""
 
+ASIDE = ".store"
+"""Folder of an artifact in which lies what programs that read the whole artifact must not take for data."""
+CARD = ".huggingface.yaml"
+"""What Hugging Face `datasets` is told of a folder, by its own name for that."""
+
 MOST_PARTITIONS = 5000
 """Of one asset: of more Dagster's UI and its records make no haste, and pages of tens of thousands freeze."""
 
@@ -48,7 +53,10 @@ def check_part(part: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Return `name`, a relative path of safe parts joined by `/` such as `images/shard-000000.npy`."""
-    for part in name.split("/"):
+    """Return `name`, a relative path of safe parts joined by `/` such as `images/shard-000000.npy`.
+
+    Nothing in it is hidden but what lies in the folder `ASIDE`, and `CARD`.
+    """
+    for part in () if name == CARD else name.removeprefix(f"{ASIDE}/").split("/"):
         check_part(part)
     return name

@@ -1,6 +1,7 @@
 """The conversion-library guide's names, over the one API underneath."""
 
 from imgassets.compat.converters import (
+    Converter,
     ConverterFixedSize,
     ConverterFlexibleSize,
     CustomDistributedSampler,
@@ -25,11 +26,13 @@ from imgassets.compat.readers import (
     IpcReader,
     MemmapReader,
     ParquetReader,
+    Reader,
     TarReader,
     worker_init_fn,
 )
 
 __all__ = [
+    "Converter",
     "ConverterFixedSize",
     "ConverterFlexibleSize",
     "CustomDistributedSampler",
@@ -47,6 +50,7 @@ __all__ = [
     "MemmapReader",
     "ParquetConverter",
     "ParquetReader",
+    "Reader",
     "ResizeAndConvert",
     "TarConverter",
     "TarReader",

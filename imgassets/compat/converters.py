@@ -11,6 +11,7 @@ before class2. `convert` and datasets count class2 before class10 unless told `c
 from __future__ import annotations
 
 import io
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from imgassets.images.pixels import MODES, encode, to_array
 from imgassets.ranks import environment_rank
 from imgassets.sources.folder import class_folder
 from imgassets.stores import Transform
+from imgassets.stores.codecs import guide
 from imgassets.stores.convert import convert
 
 WAIT = 24 * 3600.0
@@ -66,6 +68,18 @@ class CustomDistributedSampler:
 
     def __len__(self) -> int:
         return self.num_samples
+
+    @property
+    def array_per_task(self) -> int:
+        """Files of every rank but the last, by which the guide's own code finds a rank's first file.
+
+        Raises:
+            BadInput: ranks have different numbers of files.
+        """
+        files = -(-len(self.dataset) // self.images_per_array)
+        if files % self.num_replicas > 1:
+            raise BadInput(f"{files} files cannot be dealt out as array_per_task says to {self.num_replicas} ranks.")
+        return files // self.num_replicas
 
     def set_epoch(self, epoch: int) -> None:
         """Remembered; the order is the files' own."""
@@ -141,7 +155,9 @@ class Converter(ABC):
     def convert(self) -> None:
         """Write the store. With `dist=True` this process's part; it returns when the whole is there."""
         if not self.format:
-            self._convert_to_format()
+            self._convert_own()
+            if not self.dist or self.rank == 0:
+                self._save_metadata()
             return
         given = self.input_data
         settings: dict[str, Any] = {"size": self.shape, "mode": self.im_mode or "RGB"} if self.fixed else {}
@@ -162,9 +178,21 @@ class Converter(ABC):
 
     fixed: ClassVar[bool]
 
+    def _convert_own(self) -> None:
+        self._convert_to_format()
+
     @abstractmethod
     def _convert_to_format(self) -> None:
         """Write the dataset in a format of the subclass's own."""
+
+    def _save_metadata(self) -> None:
+        """Say in `metadata/` what a reader has to know of files of a subclass's own."""
+        folder = Path(self.output_path) / "metadata"
+        folder.mkdir(parents=True, exist_ok=True)
+        about = guide.metadata(self.length, self.images_per_file, self.im_mode, self.shape)
+        (folder / "metadata.json").write_text(json.dumps(about))
+        if self.class_to_idx:
+            (folder / "class_to_integer_mapping.json").write_text(json.dumps(self.class_to_idx))
 
     def _loader(self) -> Any:
         from torch.utils.data import DataLoader
@@ -194,8 +222,11 @@ class ConverterFixedSize(Converter):
         """Set `im_list` and `labels_list`: an array, or what takes slices like one, for each file of this rank."""
         raise NotImplementedError(f"{type(self).__name__} needs _init_arrays, or a format")
 
-    def _convert_to_format(self) -> None:
+    def _convert_own(self) -> None:
         self._init_arrays()
+        self._convert_to_format()
+
+    def _convert_to_format(self) -> None:
         row = 0
         for images, labels in self._loader():
             taken = 0

@@ -23,7 +23,8 @@ from imgassets.places import Place
 from imgassets.sources.base import Source
 from imgassets.stores import Store
 from imgassets.stores.registry import DEFAULT, codec_names, codec_of
-from imgassets.stores.writing import StorePlan, estimate
+from imgassets.stores.storefile import split_of
+from imgassets.stores.writing import Layout, StorePlan, estimate
 
 if TYPE_CHECKING:
     StoreFormats = list[str]
@@ -58,6 +59,13 @@ class StoreSettings(dg.Resolvable):
         Literal["none", "zstd", "snappy", "gzip", "lz4", "brotli"],
         dg.Resolver.default(description="Compressed Parquet is smaller and slow at random access."),
     ] = "none"
+    layout: Annotated[
+        Layout,
+        dg.Resolver.default(
+            description="For whom: `huggingface` has images of one size as PNG files, which `datasets` shows as "
+            "images; `guide` is what the conversion guide's own readers read."
+        ),
+    ] = "own"
     on_error: Annotated[
         Literal["fail", "skip"],
         dg.Resolver.default(description="What an unusable image does: fail the partition, or be left out and listed."),
@@ -67,15 +75,16 @@ class StoreSettings(dg.Resolvable):
         check_types(self)
         self.plan(DEFAULT[0], 1)
 
-    def plan(self, format_: str, threads: int) -> StorePlan:
-        """The plan of one store."""
+    def plan(self, format_: str, threads: int, split: str = "train") -> StorePlan:
+        """The plan of one split's store."""
         options = {"compression": self.parquet_compression} if format_ == "parquet" else {}
-        return StorePlan(format_, self.images_per_file, self.on_error, options, threads)
+        return StorePlan(format_, self.images_per_file, self.on_error, options, threads, self.layout, split)
 
     def config(self, format_: str) -> dict[str, Any]:
         """What of it decides a store's bytes."""
         compression = {"compression": self.parquet_compression} if format_ == "parquet" else {}
-        return {"images_per_file": self.images_per_file, "on_error": self.on_error, **compression}
+        settings = {"images_per_file": self.images_per_file, "layout": self.layout, "on_error": self.on_error}
+        return {**settings, **compression}
 
 
 Settings = Annotated[StoreSettings, dg.Resolver.default(description="How the stores are written.")]
@@ -131,10 +140,12 @@ def _store(
     upstream: dg.AssetIn | None,
     origin: Callable[[Storage, str, int], Place] | None,
 ) -> dg.AssetsDefinition:
+    codec = codec_of(format_)
+
     def builds(config: StoreConfig, storage: Storage, artifacts: Artifacts) -> Builds:
         def build(split: str) -> Build:
             fed = feed(split, storage, artifacts)
-            plan = settings.plan(format_, config.threads or os.cpu_count() or 1)
+            plan = settings.plan(format_, config.threads or os.cpu_count() or 1, split_of(split))
 
             def estimated() -> Estimate:
                 try:
@@ -143,14 +154,15 @@ def _store(
                     if fed.guess is None:
                         raise
                     return Estimate(fed.guess, memory=WORKING_SET)
-                return Estimate(estimate(like, plan), rows=len(like), memory=WORKING_SET)
+                return Estimate(estimate(plan.prepared(like), plan), rows=len(like), memory=WORKING_SET)
 
             return Build(
-                lambda: Stored(fed.source(), plan),
+                lambda: Stored(plan.prepared(fed.source()), plan),
                 inputs=fed.inputs,
                 config={**fed.config, **settings.config(format_)},
                 defaults={**fed.defaults, **StoreSettings().config(format_)},
                 estimate=estimated,
+                kept=codec.kept,
             )
 
         def rows(artifact: Artifact) -> Rows:
@@ -159,7 +171,6 @@ def _store(
 
         return Builds(build, force=config.force, rows=rows)
 
-    codec = codec_of(format_)
     decorated = partial(
         dataset_asset,
         dataset,

@@ -1,8 +1,9 @@
 """WebDataset shards of preprocessed CT volumes: `<key>.bin .cls .json .txt` in a POSIX ustar archive.
 
 `.bin` is float16 in C order (x, y, z), `.cls` one float32 per class, `.json` says shape, dtype and labels, `.txt` is
-the report in UTF-8. Headers carry no time, owner or host, so equal samples give equal bytes. Where each member begins
-and the SHA-256 of each volume are returned while writing: they allow random access without ever scanning an archive.
+the report in UTF-8; `MEMBERS` has other names for the same, and NPY files, which any decoder reads. Headers carry no
+time, owner or host, so equal samples give equal bytes. Where each member begins and the SHA-256 of each volume are
+returned while writing: they allow random access without ever scanning an archive.
 """
 
 from __future__ import annotations
@@ -10,26 +11,37 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from imgassets import documents
 from imgassets.errors import BadInput
+from imgassets.formats import npy
 from imgassets.formats.ustar import END, RECORD, header, padding, scan
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
     from typing_extensions import Buffer
 
-FORMAT = "ct_shard/1"
+FORMAT = "ct_shard/2"
+KEPT = ("ct_shard/1",)
+"""Earlier formats whose shards stay current: their `.json` lacks two keys."""
 KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 """No dot: WebDataset takes what follows the first one for the extension."""
-EXTENSIONS = ("bin", "cls", "json", "txt")
+Members = Literal["guide", "npy", "ctclip"]
+MEMBERS: Mapping[str, tuple[str, str, str, str]] = {
+    "guide": ("bin", "cls", "json", "txt"),
+    "npy": ("volume.npy", "labels.npy", "json", "report.txt"),
+    "ctclip": ("bin", "labels", "json", "txt"),
+}
+"""Extensions of a sample's volume, labels, description and report, in the order in which they stand in a shard."""
+NPY_HEAD = 128
+"""Bytes of an NPY member before its values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +63,8 @@ class Resampled:
             "study_id": self.key,
             "shape": list(self.array.shape),
             "dtype": str(self.array.dtype),
+            "volume_shape": list(self.array.shape),
+            "volume_dtype": str(self.array.dtype),
             "num_classes": len(self.labels),
             "labels": list(self.labels),
             "source_shape": list(self.source_shape),
@@ -68,6 +82,14 @@ class SampleRecord:
     sha256: str
     members: Mapping[str, tuple[int, int]]
 
+    def span(self, what: Literal["volume", "labels", "json", "report"]) -> tuple[int, int]:
+        """Offset and length of the bytes themselves of one of its members, whatever that is called."""
+        place = ("volume", "labels", "json", "report").index(what)
+        name = next(names[place] for names in MEMBERS.values() if self.members.keys() == set(names))
+        offset, length = self.members[name]
+        head = NPY_HEAD if name.endswith("npy") else 0
+        return offset + head, length - head
+
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> SampleRecord:
         """From JSON; raises BadInput where a value is not what it must be."""
@@ -77,7 +99,11 @@ class SampleRecord:
             record = cls(str(document["key"]), shape, str(document["dtype"]), str(document["sha256"]), members)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise BadInput(f"A sample's record is damaged ({error!r}): {str(document)[:80]}.") from error
-        if KEY.fullmatch(record.key) is None or any(n < 0 for member in members.values() for n in member):
+        if (
+            KEY.fullmatch(record.key) is None
+            or set(members) not in map(set, MEMBERS.values())
+            or any(n < 0 for member in members.values() for n in member)
+        ):
             raise BadInput(f"A sample's record is damaged: {str(document)[:120]}.")
         return record
 
@@ -101,7 +127,7 @@ class WrittenShard:
         return cls(int(facts["size_bytes"]), str(facts["sha256"]), tuple(map(SampleRecord.of, facts["samples"])))
 
 
-def write_shard(sink: SupportsWrite[Buffer], samples: Iterable[Resampled]) -> WrittenShard:
+def write_shard(sink: SupportsWrite[Buffer], samples: Iterable[Resampled], members: Members = "guide") -> WrittenShard:
     """Write one shard from front to back; memory does not grow with the number of samples.
 
     Raises BadInput on a key that is used twice or cannot name a WebDataset sample.
@@ -115,16 +141,26 @@ def write_shard(sink: SupportsWrite[Buffer], samples: Iterable[Resampled]) -> Wr
                 problem = "is used twice" if sample.key in seen else "cannot name a sample (letters, digits, - and _)"
                 raise BadInput(f"The key {sample.key[:80]!r} {problem}.")
             seen.add(sample.key)
-            contents: dict[str, Buffer] = {
-                "bin": sample.array.astype("<f2", copy=False).data,
-                "cls": np.asarray(sample.labels, "<f4").data,
-                "json": json.dumps(sample.document(), ensure_ascii=False).encode(),
-                "txt": sample.report.encode(),
+            places = {
+                extension: tar.add(f"{sample.key}.{extension}", *_content(content, extension))
+                for extension, content in zip(MEMBERS[members], _contents(sample), strict=True)
             }
-            members = {extension: tar.add(f"{sample.key}.{extension}", contents[extension]) for extension in EXTENSIONS}
-            records.append(SampleRecord(sample.key, sample.array.shape, "float16", sample.sha256, members))
+            records.append(SampleRecord(sample.key, sample.array.shape, "float16", sample.sha256, places))
         tar.put(bytes(-(-(tar.size + len(END)) // RECORD) * RECORD - tar.size))
     return WrittenShard(tar.size, tar.digest.hexdigest(), tuple(records))
+
+
+def _contents(sample: Resampled) -> tuple[Any, Any, bytes, bytes]:
+    """Volume, labels, description and report."""
+    volume, labels = sample.array.astype("<f2", copy=False), np.asarray(sample.labels, "<f4")
+    return volume, labels, json.dumps(sample.document(), ensure_ascii=False).encode(), sample.report.encode()
+
+
+def _content(content: Any, extension: str) -> Sequence[Buffer]:
+    """A member's bytes, in parts."""
+    if not isinstance(content, np.ndarray):
+        return [content]
+    return [npy.header(content.dtype, content.shape, NPY_HEAD)] * extension.endswith("npy") + [content.data]
 
 
 class _Archive:
@@ -134,13 +170,15 @@ class _Archive:
         self._sink, self._pool = sink, pool
         self.size, self.digest = 0, hashlib.sha256()
 
-    def add(self, name: str, content: Buffer) -> tuple[int, int]:
-        view = memoryview(content).cast("B")
-        self.put(header(name, len(view)))
+    def add(self, name: str, *content: Buffer) -> tuple[int, int]:
+        views = [memoryview(part).cast("B") for part in content]
+        length = sum(map(len, views))
+        self.put(header(name, length))
         start = self.size
-        self.put(view)
-        self.put(padding(len(view)))
-        return start, len(view)
+        for view in views:
+            self.put(view)
+        self.put(padding(length))
+        return start, length
 
     def put(self, data: Buffer) -> None:
         view = memoryview(data)
@@ -167,8 +205,8 @@ def records_of(path: Path) -> list[SampleRecord]:
                 key, _, extension = name.partition(".")
                 found.setdefault(key, {})[extension] = (offset, size)
             for key, members in found.items():
-                if set(members) != set(EXTENSIONS):
-                    raise BadInput(f"{key} has the members {sorted(members)}, expected {list(EXTENSIONS)}.")
+                if set(members) not in map(set, MEMBERS.values()):
+                    raise BadInput(f"{key} has the members {sorted(members)}, expected {list(MEMBERS['guide'])}.")
                 file.seek(members["json"][0])
                 document = documents.parse(file.read(members["json"][1]))
                 about = {"key": key, "sha256": "", "members": members}

@@ -25,10 +25,10 @@ import numpy as np
 
 from imgassets import documents
 from imgassets.errors import MissingUpstream, StoreError
-from imgassets.formats.ct_shard import EXTENSIONS, SampleRecord, WrittenShard
+from imgassets.formats.ct_shard import SampleRecord, WrittenShard
 from imgassets.mapping import Mapped
 
-MANIFEST = "manifest.json"
+MANIFEST, CARD = "manifest.json", "README.md"
 NAME = re.compile(r"shard-\d{6}\.tar")
 
 
@@ -53,13 +53,18 @@ def split_manifest(
 
     `skipped` lists {"key", "reason"} of volumes that are in no shard, `noted` the same of volumes that are in one.
     """
+    total, nbytes = sum(len(shard.samples) for shard in shards), sum(shard.size_bytes for shard in shards)
     return {
         "dataset": "CT-RATE",
         "split": split,
         "format": "webdataset",
         "preprocessed": True,
         "total_shards": len(shards),
-        "total_samples": sum(len(shard.samples) for shard in shards),
+        "num_shards": len(shards),
+        "total_samples": total,
+        "total_size_mb": nbytes / 2**20,
+        "total_size_gb": nbytes / 2**30,
+        "average_sample_size_mb": nbytes / 2**20 / total if total else 0.0,
         "sample_shape": list(shape),
         "sample_dtype": "float16",
         "num_classes": len(class_names),
@@ -73,6 +78,23 @@ def split_manifest(
         "skipped": list(skipped),
         "noted": list(noted),
     }
+
+
+def card(split: str, classes: Sequence[str]) -> bytes:
+    """`README.md` for the folder of a split, a card of the Hugging Face hub: what of it is data, and what it means."""
+    said = {"configs": [{"config_name": "default", "data_files": [{"split": split, "path": "*.tar"}]}]}
+    lines = [f"{number}. {name}" for number, name in enumerate(classes)]
+    text = f"""---
+{json.dumps(said)}
+---
+
+# {split}
+
+Chest CT volumes as WebDataset shards: `.volume.npy` float16 (x, y, z), `.labels.npy` a float32 per class, `.report.txt`
+and `.json`. `manifest.json` says what is in each shard, and how it was made. Labels, in order, from 0:
+
+"""
+    return (text + "\n".join(lines) + "\n").encode()
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
@@ -100,7 +122,7 @@ class CtSplit(Sequence[Scan]):
     """
 
     def __init__(self, folder: str | Path, *, verify: bool = False) -> None:
-        self.folder, self.verify = Path(folder), verify
+        self.folder, self._checks = Path(folder), verify
         try:
             self.manifest: dict[str, Any] = documents.parse((self.folder / MANIFEST).read_bytes())
         except FileNotFoundError:
@@ -150,13 +172,17 @@ class CtSplit(Sequence[Scan]):
             return [self[i] for i in range(*index.indices(len(self)))]
         number, record = self.locate(index)
         with self._space().watched():
-            volume = self._member(number, record, "bin")
-            if self.verify and hashlib.sha256(volume.data).hexdigest() != record.sha256:
-                raise StoreError(f"{record.key} in {self._paths[number]} is damaged: materialize its shard again.")
+            volume = self._member(number, record, "volume")
+            if self._checks:
+                self._check(number, record, volume)
             with _sound(self._paths[number], record):
-                report = self._member(number, record, "txt").tobytes().decode()
-            labels = np.frombuffer(self._member(number, record, "cls").tobytes(), "<f4")
+                report = self._member(number, record, "report").tobytes().decode()
+            labels = np.frombuffer(self._member(number, record, "labels").tobytes(), "<f4")
             return Scan(volume.view("<f2").reshape(record.shape), report, labels)
+
+    def _check(self, number: int, record: SampleRecord, volume: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        if hashlib.sha256(volume.data).hexdigest() != record.sha256:
+            raise StoreError(f"{record.key} in {self._paths[number]} is damaged: materialize its shard again.")
 
     def __iter__(self) -> Iterator[Scan]:
         return (self[index] for index in range(len(self)))
@@ -204,9 +230,9 @@ class CtSplit(Sequence[Scan]):
             self._mapped = Mapped(self._paths, [int(entry["size_bytes"]) for entry in self.manifest["shards"]])
         return self._mapped
 
-    def _member(self, number: int, record: SampleRecord, extension: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _member(self, number: int, record: SampleRecord, what: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
         mapped = self._space()
-        offset, length = record.members[extension]
+        offset, length = record.span(what)
         start = mapped.start(number) + offset
         return mapped.bytes[start : start + length]
 
@@ -218,12 +244,12 @@ class CtSplit(Sequence[Scan]):
 def map_volume(path: Path, record: SampleRecord) -> np.ndarray[Any, np.dtype[np.float16]]:
     """The volume of one sample, mapped from its shard; what is written to it stays in memory."""
     with _sound(path, record):
-        return np.memmap(path, "<f2", "c", record.members["bin"][0], record.shape)
+        return np.memmap(path, "<f2", "c", record.span("volume")[0], record.shape)
 
 
 def read_text(path: Path, record: SampleRecord) -> str:
     """The report of one sample."""
-    offset, length = record.members["txt"]
+    offset, length = record.span("report")
     with path.open("rb") as file, _sound(path, record):
         file.seek(offset)
         return file.read(length).decode()
@@ -243,10 +269,10 @@ def _refuse_misfits(path: Path, shard: WrittenShard, manifest: Mapping[str, Any]
     if int(manifest["samples_per_shard"]) < 1 or any(type(n) is not int or n < 0 for n in shape):
         raise ValueError(f"{manifest['samples_per_shard']} samples a shard of shape {shape}")
     for record in shard.samples:
-        sizes = {name: length for name, (_, length) in record.members.items()}
-        if set(sizes) != set(EXTENSIONS) or any(sum(place) > shard.size_bytes for place in record.members.values()):
+        if any(sum(place) > shard.size_bytes for place in record.members.values()):
             raise ValueError(f"{record.key} does not lie in {path.name}")
-        if record.shape != shape or (sizes["bin"], sizes["cls"]) != (2 * math.prod(shape), 4 * classes):
+        sizes = record.span("volume")[1], record.span("labels")[1]
+        if record.shape != shape or sizes != (2 * math.prod(shape), 4 * classes):
             raise ValueError(f"{record.key} is of {record.shape} in {sizes}, expected {shape} and {classes} labels")
 
 
@@ -266,7 +292,7 @@ def decoders(shape: Sequence[int] = (480, 480, 240)) -> list[Callable[[str, byte
         extension = key.rpartition(".")[2]
         if extension == "bin":
             return torch.frombuffer(bytearray(data), dtype=torch.float16).reshape(tuple(shape))
-        if extension == "cls":
+        if extension in {"cls", "labels"}:
             return torch.frombuffer(bytearray(data), dtype=torch.float32)
         if extension == "json":
             return documents.parse(data)

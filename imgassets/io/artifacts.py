@@ -48,6 +48,8 @@ class Build:
     """What it costs, if that can be told without making it; reads headers at most."""
     remembered: Mapping[str, Any] = field(default_factory=dict)
     """Settings that an earlier run was asked for, and that hold still."""
+    kept: tuple[str, ...] = ()
+    """Earlier formats that do as well: what was written in them stays current."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What is to be remembered of such settings."""
 
@@ -62,6 +64,7 @@ class Build:
             code_version,
             self.defaults,
             {name: checksum.whole for name, checksum in self.inputs.items() if isinstance(checksum, Excerpt)},
+            self.kept,
         )
 
 

@@ -14,7 +14,7 @@ from imgassets import ct_views
 from imgassets.commit import Location, Manifest, Stage, Written
 from imgassets.errors import BadInput, ImgassetsError, StoreError
 from imgassets.formats import ct_split
-from imgassets.formats.ct_shard import FORMAT, Resampled, WrittenShard, write_shard
+from imgassets.formats.ct_shard import FORMAT, Members, Resampled, WrittenShard, write_shard
 from imgassets.io import dagster_private
 from imgassets.io.base import ArtifactIOManager, Metadata
 from imgassets.io.index import IndexIOManager
@@ -28,6 +28,7 @@ class ShardContent(Protocol):
 
     skipped: list[dict[str, str]]
     noted: list[dict[str, str]]
+    members: Members
 
     @property
     def nbytes(self) -> int:
@@ -58,7 +59,7 @@ class CtShardIOManager(ArtifactIOManager):
         name = f"{stage.recipe.artifact}-{stage.recipe.partition}".replace("/", "-")
         work = self.storage.vault.state / "downloads" / name
         with stage.create(stage.location.path.name) as sink:
-            shard = write_shard(sink, content.samples(work))
+            shard = write_shard(sink, content.samples(work), content.members)
             if not shard.samples:
                 first = content.skipped[0]
                 raise BadInput(
@@ -101,7 +102,7 @@ class ManifestContent:
 class CtManifestIOManager(ArtifactIOManager):
     """`<dataset>/manifest` of a split as the file `<dataset>/shards/<split>/manifest.json`."""
 
-    format: ClassVar[str] = "ct_manifest/1"
+    format: ClassVar[str] = "ct_manifest/2"
     folder: ClassVar[bool] = False
 
     def parts(self, asset_key: dg.AssetKey, partition: str) -> tuple[str, ...]:

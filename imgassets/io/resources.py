@@ -7,6 +7,7 @@ from typing import Any
 from imgassets.environment import Device, Storage
 from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager
 from imgassets.io.arrays import ArraysIOManager
+from imgassets.io.beside import CtCardIOManager, TfdsIOManager
 from imgassets.io.ct_rate import CtIndexIOManager, CtManifestIOManager, CtShardIOManager
 from imgassets.io.embedding import EmbeddingIOManager
 from imgassets.io.index import IndexIOManager
@@ -48,10 +49,12 @@ def resources_over(storage: Storage) -> dict[str, Any]:
         "ct_index_io": CtIndexIOManager(storage=storage),
         "ct_shard_io": CtShardIOManager(storage=storage),
         "ct_manifest_io": CtManifestIOManager(storage=storage),
+        "ct_card_io": CtCardIOManager(storage=storage),
         "activations_io": ActivationsIOManager(storage=storage),
         "reconstructions_io": ReconstructionsIOManager(storage=storage),
         "embedding_io": EmbeddingIOManager(storage=storage),
         "systemds_io": SystemDSIOManager(storage=storage),
         "tfrecords_io": TFRecordsIOManager(storage=storage),
+        "tfds_io": TfdsIOManager(storage=storage),
         **{f"{name}_io": StoreIOManager(codec=name, storage=storage) for name in codec_names()},
     }

@@ -130,7 +130,7 @@ def ct_rows(artifact: Artifact, dataset: str, index: Artifacts) -> Rows:
 
     def place(row: int) -> Place:
         record = shard.samples[row]
-        offset, size = record.members["bin"]
+        offset, size = record.span("volume")
         return slice_of(path, path.name, offset, size, f"{record.key}.bin")
 
     def about(row: int) -> dict[str, Any]:

@@ -13,13 +13,16 @@ from imgassets.commit.stage import MANIFEST
 from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
 from imgassets.sources.imagenet_npz import open_batch
+from imgassets.stores.codecs import guide
+from imgassets.stores.storefile import StoreInfo
 
 SHOWN = 5
 """Members of a tar, or inputs of an artifact, that are named."""
 
 
 def reports(path: Path, resolution: int) -> Iterator[dict[str, Any]]:
-    """What is known of an artifact, of a file, or of every NPZ batch in a folder; an `error` where it is unreadable.
+    """What is known of an artifact, of a store of the conversion guide's code, of a file, or of every NPZ batch in a
+    folder; an `error` where it is unreadable.
 
     Raises:
         BadInput: a folder that is no artifact and has no NPZ files, or a file of no known kind.
@@ -29,6 +32,9 @@ def reports(path: Path, resolution: int) -> Iterator[dict[str, Any]]:
         return
     if path.is_file() and path.suffix in _READERS:
         yield _guarded(path, _READERS[path.suffix])
+        return
+    if path.is_dir() and (info := guide.find(path)):
+        yield _store(path, info)
         return
     files = sorted(path.glob("*.npz"), key=lambda file: natural_key(file.name)) if path.is_dir() else [path]
     if not files:
@@ -71,6 +77,17 @@ def _artifact(path: Path, manifest: Manifest) -> dict[str, Any]:
         "inputs": dict(recipe.inputs),
         "files": [asdict(record) for record in manifest.files],
         "exceptions": [dict(entry) for entry in manifest.exceptions],
+    }
+
+
+def _store(path: Path, info: StoreInfo) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "format": info.format,
+        "rows": info.rows,
+        "classes": len(info.class_to_idx),
+        "fields": [f"{field.name} {field.kind} {field.dtype} {list(field.shape)}" for field in info.fields],
+        "files": [asdict(record) for shard in info.shards for record in shard.files],
     }
 
 

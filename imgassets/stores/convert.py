@@ -31,11 +31,17 @@ from imgassets.sources.dataset import from_dataset
 from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import ClassOrder, class_folder, label_folder, listing
 from imgassets.sources.resized import Resized
-from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import Shard
 from imgassets.stores.writing import StorePlan, finish_store, write_shard, write_store
 
-DEFAULTS: dict[str, Any] = {"images_per_file": None, "on_error": "fail", "options": {}, "mode": "RGB"}
+DEFAULTS: dict[str, Any] = {
+    "images_per_file": None,
+    "on_error": "fail",
+    "options": {},
+    "mode": "RGB",
+    "split": "train",
+    "layout": "own",
+}
 """What recipes leave out; these never change."""
 POLL = 0.5
 """Seconds between two looks at what the other processes have done."""
@@ -57,6 +63,8 @@ def convert(
     rank: int | None = None,
     world_size: int | None = None,
     wait: float = 0,
+    layout: str = "own",
+    split: str = "train",
     force: bool = False,
     say: Any = None,
 ) -> Path | None:
@@ -76,6 +84,9 @@ def convert(
         options: of the format, e.g. `{"compression": "zstd"}` for Parquet.
         rank, world_size: of this process; default: `torch.distributed`, torchrun's or SLURM's variables, else 0 of 1.
         wait: seconds to wait for the other processes; after that, and with 0 at once, None is returned.
+        layout: `huggingface` stores images of one size as PNG files, which `datasets` shows as images; `guide` is what
+            the conversion guide's own readers read.
+        split: what `datasets` is to call the samples, where the format has a place for it (Parquet).
         force: write again what is there.
         say: takes a line of text about progress every few seconds, e.g. `print`.
 
@@ -90,10 +101,19 @@ def convert(
     """
     here, world = job_rank(rank, world_size)
     source, inputs = _source(input, labels, size, {"mode": mode, "order": class_order, "on_error": on_error})
-    plan = StorePlan(format, images_per_file, on_error, options or {}, threads)  # type: ignore[arg-type]
-    config = {"images_per_file": images_per_file, "on_error": on_error, "options": dict(plan.options), **source.about}
+    plan = StorePlan(format, images_per_file, on_error, options or {}, threads, layout, split)  # type: ignore[arg-type]
+    source = plan.prepared(source)
+    config = {
+        "images_per_file": images_per_file,
+        "on_error": on_error,
+        "options": dict(plan.options),
+        "split": split,
+        "layout": layout,
+    }
     path = Path(output).absolute()
-    recipe = Recipe(path.name, "all", inputs, unsaid(config, DEFAULTS), codec_of(format).format, "1", DEFAULTS)
+    config |= source.about
+    codec = plan.codec
+    recipe = Recipe(path.name, "all", inputs, unsaid(config, DEFAULTS), codec.format, "1", DEFAULTS, kept=codec.kept)
     job = _Job(source, plan, recipe, path, force or not inputs, say)
     with in_order():
         return job.alone() if world == 1 and not job.parts.exists() else job.together(here, world, wait)
@@ -149,7 +169,7 @@ class _Job:
         return Location(self.parts, self.parts / f"shard-{k:06d}", folder=True)
 
     def _part_recipe(self, k: int) -> Recipe:
-        return replace(self.recipe, partition=f"shard-{k:06d}")
+        return replace(self.recipe, partition=f"shard-{k:06d}", kept=())
 
     def _write_part(self, k: int) -> None:
         def write(stage: Stage) -> Written:
@@ -177,7 +197,7 @@ class _Job:
                 part = self._part(k)
                 for record in load(part.manifest).files:
                     stage.link(part.file(record.name), record)
-                shards.append(Shard.from_bytes(part.file(f"shard-{k:06d}.json").read_bytes()))
+                shards.append(Shard.from_bytes(part.file(self.plan.record(k)).read_bytes()))
             return finish_store(self.source, stage, self.plan, shards)
 
         try:

@@ -6,20 +6,21 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imgassets.columns import Field, array_field
 from imgassets.formats.ct_split import MANIFEST, CtSplit, Scan
+from imgassets.places import Place, slice_of
+from imgassets.stores.face import OpenStore
 
 if TYPE_CHECKING:
     import torch
 
-    from imgassets.stores.loader import Loader
 
-
-class CtStore(CtSplit):
+class CtStore(CtSplit, OpenStore):
     """Samples as (volume, report, labels): float16 (x, y, z) mapped from the shard, str, float32 (classes,).
 
     `transform` is given the volume, `target_transform` the labels; both arrays are read-only.
@@ -54,7 +55,7 @@ class CtStore(CtSplit):
     def labels(self) -> NDArray[Any]:
         """Labels of all samples, float32 (rows, classes)."""
         with self._space().watched():
-            members = [self._member(*self.locate(row), "cls").tobytes() for row in range(len(self))]
+            members = [self._member(*self.locate(row), "labels").tobytes() for row in range(len(self))]
         values = [np.frombuffer(member, "<f4") for member in members]
         labels: NDArray[Any] = np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
         labels.setflags(write=False)
@@ -99,14 +100,37 @@ class CtStore(CtSplit):
         """As `collated`; negative indices count from the end."""
         return self.collated(indices)
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Volume, report, labels and key."""
+        volume = array_field("image", np.float16, self.manifest["sample_shape"])
+        labels = array_field("label", np.float32, (len(self.class_names),))
+        return volume, Field("report", "text"), labels, Field("name", "text")
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def column(self, field: str, indices: Sequence[int]) -> Any:
+        """Rows of a field: volumes (n, x, y, z), labels (n, classes), or bytes of reports or keys; no transforms."""
+        if field == "name":
+            return [self.name(int(row)).encode() for row in indices]
+        place = {"image": 0, "report": 1, "label": 2}[field]
+        values = [super(CtStore, self).__getitem__(int(row))[place] for row in indices]
+        return [text.encode() for text in values] if field == "report" else np.stack(values)
 
-    def loader(self, batch_size: int, **settings: Any) -> Loader:
-        """Batches of (volumes, reports, labels), fetched ahead by threads; see `imgassets.stores.loader.Loader`."""
-        from imgassets.stores.loader import Loader
+    def name(self, index: int) -> str:
+        """The key of a volume."""
+        return self.locate(index)[1].key
 
-        return Loader(self, batch_size, **settings)
+    def place(self, index: int) -> Place:
+        """Where a volume lies: its shard, and the bytes of it."""
+        number, record = self.locate(index)
+        path, (offset, size) = self._paths[number], record.span("volume")
+        return slice_of(path, path.name, offset, size, record.key)
+
+    def verify(self) -> None:
+        """Read every volume again and compare its SHA-256.
+
+        Raises:
+            StoreError: one is damaged; names it and its shard.
+        """
+        for row in range(len(self)):
+            number, record = self.locate(row)
+            self._check(number, record, self._member(number, record, "volume"))

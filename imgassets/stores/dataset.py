@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 
 from imgassets.columns import Field
 from imgassets.commit import xxh3_128
+from imgassets.commit.names import ASIDE
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.images.pixels import decode, decode_label, to_image
 from imgassets.places import Place, slice_of
 from imgassets.stores.bytespace import Local, LocalFiles, Remote, RemoteFiles
+from imgassets.stores.codec import Extents
 from imgassets.stores.codecs import guide
 from imgassets.stores.extents import Index, StoreFiles
+from imgassets.stores.face import OpenStore
 from imgassets.stores.items import Items, collate, dressed, target_image, typed, worker_memory
 from imgassets.stores.reading import Closed, Reader
 from imgassets.stores.registry import codec_of
@@ -28,12 +32,10 @@ from imgassets.stores.storefile import NAME, StoreInfo, damaged, notes, skipped
 if TYPE_CHECKING:
     import torch
 
-    from imgassets.stores.loader import Loader
-
 Transform = Callable[[Any], Any]
 
 
-class Store:
+class Store(OpenStore):
     """An open image store; items are (image, label).
 
     Without a transform an image is a uint8 tensor (channels, height, width), or of the dtype it was stored in. It may
@@ -69,11 +71,6 @@ class Store:
         return dict(self.info.class_to_idx)
 
     @property
-    def classes(self) -> list[str]:
-        """Class names by label."""
-        return sorted(self.info.class_to_idx, key=self.info.class_to_idx.__getitem__)
-
-    @property
     def skipped(self) -> list[Mapping[str, Any]]:
         """Samples of the source that could not be used: `index`, `name`, `reason`."""
         return skipped(self.info.shards)
@@ -90,7 +87,9 @@ class Store:
 
     @cached_property
     def labels(self) -> NDArray[Any]:
-        """All labels, (rows,), where they are numbers."""
+        """All labels, (rows,); StoreError where there are none that are numbers."""
+        if self._label is None or self._label.ragged:
+            raise StoreError(f"{self.path} has no labels that are numbers: its fields are {_listed(self.fields)}.")
         values: NDArray[Any] = self._reader.values("label")
         values.setflags(write=False)
         return values
@@ -189,17 +188,16 @@ class Store:
             (image,) = self.column("image", [row])
             return Place(self.info.shards[0].files[0].name, read=lambda: bytes(image))
         file, offset, size = found
-        return slice_of(Path(self.path) / file, file, offset, size)
+        return slice_of(self.folder / file, file, offset, size)
+
+    @property
+    def folder(self) -> Path:
+        """In which the files of the shards lie, of a store of this machine."""
+        return Path(self.path)
 
     def block_rows(self) -> int | None:
         """Rows that are decoded together, in formats that have such; block shuffling keeps them together."""
         return self._reader.block_rows()
-
-    def loader(self, batch_size: int, **settings: Any) -> Loader:
-        """Batches of (images, labels), fetched ahead by threads; see `imgassets.stores.loader.Loader`."""
-        from imgassets.stores.loader import Loader
-
-        return Loader(self, batch_size, **settings)
 
     def close(self) -> None:
         """Give back memory and files; a store that nothing refers to any more does so itself.
@@ -207,12 +205,6 @@ class Store:
         Batches stay what they are; what `raw` gave holds its file until it goes as well. Reading on is a StoreError.
         """
         self._reader = Closed(self.path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def verify(self) -> None:
         """Read every byte again and compare checksums.
@@ -241,6 +233,9 @@ class Store:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["path"], state["transform"], state["target_transform"])  # type: ignore[misc]
+        self._expect(state)
+
+    def _expect(self, state: Mapping[str, Any]) -> None:
         if self._identity != state["identity"]:
             raise StoreError(f"{self.path} was written again after it had been opened: open it anew.")
 
@@ -248,31 +243,32 @@ class Store:
         return f"open_store({self.path!r}): {self._length} rows, {self.info.format}"
 
     def _read_info(self) -> StoreInfo:
-        try:
-            with self._files().open(NAME) as file:
-                return StoreInfo.parse(file.read(), f"{self.path}/{NAME}")
-        except FileNotFoundError:
-            if not self._remote and (info := guide.find(Path(self.path))):
-                return info
-            raise MissingUpstream(f"{self.path} is no image store (it has no {NAME}): materialize it first.") from None
+        for name in (NAME, f"{ASIDE}/{NAME}"):
+            with suppress(FileNotFoundError), self._files().open(name) as file:
+                return StoreInfo.parse(file.read(), f"{self.path}/{name}")
+        if not self._remote and (info := guide.find(Path(self.path))):
+            return info
+        raise MissingUpstream(f"{self.path} is no image store (it has no {NAME}): materialize it first.")
 
     def _files(self) -> StoreFiles:
-        return RemoteFiles(self.path) if self._remote else LocalFiles(Path(self.path))
+        return RemoteFiles(self.path) if self._remote else LocalFiles(self.folder)
 
     def _open(self) -> Reader:
         records = [record for shard in self.info.shards for record in shard.files]
         sizes = [record.bytes for record in records]
         names = [record.name for record in records]
-        extents = guide.extents if self.info.format == guide.NAME else codec_of(self.info.format).extents
         if self._remote:
             files = RemoteFiles(self.path)
-            return Reader(self.info, extents, files, Remote(files, names, sizes), self.path)
-        local = Local(Path(self.path), names, sizes)
-        return Reader(self.info, extents, local, local, self.path)
+            return Reader(self.info, self._extents(), files, Remote(files, names, sizes), self.path)
+        local = Local(self.folder, names, sizes)
+        return Reader(self.info, self._extents(), local, local, self.path)
+
+    def _extents(self) -> Extents:
+        return guide.extents if self.info.format in guide.NAMES else codec_of(self.info.format).extents
 
     def _checksum(self, name: str) -> str:
         if not self._remote:
-            return xxh3_128(Path(self.path) / name)
+            return xxh3_128(self.folder / name)
         digest = xxhash.xxh3_128()
         with self._files().open(name) as file:
             while data := file.read(1 << 20):
@@ -337,3 +333,7 @@ class Store:
 
     def _worker_memory(self, rows: int) -> torch.Tensor | None:
         return None if self._image.ragged else worker_memory(rows, self._image.nbytes)
+
+
+def _listed(fields: Sequence[Field]) -> str:
+    return ", ".join(f"{field.name} ({field.kind})" for field in fields)

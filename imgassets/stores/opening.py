@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 
+from imgassets.stores.artifacts.store import ArtifactStore
 from imgassets.stores.ct import CtStore
 from imgassets.stores.dataset import Store, Transform
+from imgassets.stores.face import OpenStore
 from imgassets.stores.records import RecordStore, holds_records
 
 
@@ -22,21 +24,27 @@ def open_store(
     target_transform: Transform | None = None,
     *,
     split: str = "",
-) -> Store | CtStore:
-    """Open an image store: a folder, or an fsspec URL such as `s3://bucket/store` or `hf://datasets/name/store`.
+    layer: str = "",
+) -> OpenStore:
+    """Open what holds samples: an image store, a folder or an fsspec URL such as `s3://bucket/store` or
+    `hf://datasets/name/store`; and folders of arrays, TFRecord shards, activations, PNG tars, and of the conversion
+    guide's own code.
 
     A folder of CT shards opens as a `CtStore`, whose items are (volume, report, labels).
 
     `transform` is given the image as a Pillow image; `target_transform` the label, if it is
-    one for every pixel as a Pillow image too. `split` says which, of a folder of TFRecord shards that holds several.
+    one for every pixel as a Pillow image too. `split` says which, of a folder of TFRecord shards that holds several,
+    and of a folder with `images.tar` and `reconstructed.tar`; `layer`, of activations.
 
     Raises:
         MissingUpstream: there is no store.
-        BadInput: a folder of TFRecord shards holds several splits, and none was named.
+        BadInput: the folder holds several splits, tars or layers, and none was named.
         StoreError: it is damaged, cut short, or of another version.
     """
     if CtStore.lies_at(path):
         return CtStore(path, transform, target_transform)
     if holds_records(os.fspath(path)):
         return RecordStore(os.fspath(path), transform, target_transform, split)
+    if ArtifactStore.lies_at(path):
+        return ArtifactStore(os.fspath(path), transform, target_transform, layer or split)
     return Store(path, transform, target_transform)

@@ -15,6 +15,7 @@ from imgassets.columns import Field, array_field
 from imgassets.commit import FileRecord
 from imgassets.errors import StoreError
 from imgassets.formats.imagenet_folder import SHARD, ImageNetRecords, open_split
+from imgassets.formats.tfrecord import HEAD
 from imgassets.stores.dataset import Store, Transform
 from imgassets.stores.extents import Index
 from imgassets.stores.storefile import Shard, StoreInfo
@@ -54,6 +55,12 @@ class RecordStore(Store):
         """
         self._records.verify()
 
+    @property
+    def folder(self) -> Path:
+        """Of the shards; the path may be one of them."""
+        place = Path(self.path)
+        return place.parent if place.is_file() else place
+
     def _read_info(self) -> StoreInfo:
         place = Path(self.path)
         if place.is_file():
@@ -77,8 +84,7 @@ class RecordStore(Store):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["path"], state["transform"], state["target_transform"], state["split"])  # type: ignore[misc]
-        if self._identity != state["identity"]:
-            raise StoreError(f"{self.path} was written again after it had been opened: open it anew.")
+        self._expect(state)
 
 
 class _RecordReader:
@@ -108,6 +114,12 @@ class _RecordReader:
         """One encoded image or file name, its record checked."""
         image = self._records[row]
         return memoryview(image.encoded if name == "image" else image.filename.encode())
+
+    def place(self, name: str, row: int) -> tuple[str, int, int]:
+        """Shard, byte offset and size of one encoded image within its record."""
+        file, number = self._records.place(row)
+        encoded = self._records[row].encoded
+        return file.path.name, int(file.offsets[number]) + HEAD + file[number].index(encoded), len(encoded)
 
     def gather(self, name: str, rows: Index, out: torch.Tensor) -> None:
         """Labels as bytes."""

@@ -17,8 +17,18 @@ GROUP = "imgassets.codecs"
 DEFAULT = ("memmap", "hdf5", "parquet", "ipc", "tar")
 """What a dataset makes that names no formats. They never change: more would be added to everybody's graph."""
 TAKEN = {
-    *("activations", "arrays", "ct_index", "ct_manifest", "ct_shard", "embedding", "index", "reconstructions"),
-    *("systemds", "tfrecords"),
+    *(
+        "activations",
+        "arrays",
+        "ct_card",
+        "ct_index",
+        "ct_manifest",
+        "ct_shard",
+        "embedding",
+        "index",
+        "reconstructions",
+    ),
+    *("systemds", "tfds", "tfrecords"),
 }
 """Names of other formats, whose IO managers (`index_io`, …) a codec's would replace."""
 _MODULES = [import_module(f"{codecs.__name__}.{module.name}") for module in iter_modules(codecs.__path__)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -31,11 +32,12 @@ class Shard:
     """How many samples had something a reader should know of, e.g. `cmyk: 3`."""
     damaged: tuple[Mapping[str, Any], ...] = ()
     """Samples kept although a decoder complained of them, as `skipped`; the first `LISTED`, `notes` counts all."""
+    parts: tuple[str, ...] = ()
+    """What the parts of samples are called, in formats where that depends on their content."""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; without `damaged` where none is."""
-        document = asdict(self)
-        return document if self.damaged else {name: value for name, value in document.items() if name != "damaged"}
+        """As JSON values; without `damaged` and `parts` where there are none."""
+        return {name: value for name, value in asdict(self).items() if value or name not in {"damaged", "parts"}}
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Shard:
@@ -51,7 +53,8 @@ class Shard:
             raise ValueError("a negative size")
         notes = {str(what): int(count) for what, count in document["notes"].items()}
         lists = tuple(map(dict, document["skipped"])), notes, tuple(map(dict, document.get("damaged", ())))
-        return cls(check_name(document["stem"]), rows, files, *lists)
+        parts = tuple(map(str, document.get("parts", ())))
+        return cls(check_name(document["stem"]), rows, files, *lists, parts)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,17 @@ class StoreInfo:
     def rows(self) -> int:
         """Rows of all shards."""
         return sum(shard.rows for shard in self.shards)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the labels 0, 1, …; none where labels are numbered otherwise."""
+        names = sorted(self.class_to_idx, key=self.class_to_idx.__getitem__)
+        return names if [self.class_to_idx[name] for name in names] == list(range(len(names))) else []
+
+    @property
+    def parts(self) -> list[str]:
+        """What the parts of samples are called, of all shards."""
+        return sorted({part for shard in self.shards for part in shard.parts})
 
     def field(self, name: str) -> Field:
         """A field by name; KeyError if there is none."""
@@ -113,6 +127,12 @@ class StoreInfo:
         except Exception as error:
             raise StoreError(f"{where} describes no image store of version {VERSION} ({error}): rebuild it.") from error
         return info
+
+
+def split_of(partition: str) -> str:
+    """The name by which other programs know the split that a partition is: `val`, and `train` where there is one."""
+    word = re.sub(r"\W", "_", partition)[:40]
+    return "train" if word in {"", "all"} else word
 
 
 def skipped(shards: Sequence[Shard]) -> list[Mapping[str, Any]]:

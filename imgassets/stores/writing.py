@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from imgassets.columns import Columns
 from imgassets.commit import Stage, Written
 from imgassets.errors import BadInput
 from imgassets.sources.base import BadSamples, Source
+from imgassets.sources.encoded import Encoded, Only, Pixels
+from imgassets.stores.codec import Codec
+from imgassets.stores.codecs.guide_layout import FIXED, guide_codec
 from imgassets.stores.registry import codec_of
 from imgassets.stores.storefile import LISTED, NAME, Shard, StoreInfo, notes, skipped
 from imgassets.threads import ordered
 
+Layout = Literal["own", "huggingface", "guide"]
 BLOCK_BYTES = 4 << 20
 """About how much is read, decoded and written at a time."""
 BLOCK_ROWS = 1024
@@ -41,6 +46,11 @@ class StorePlan:
     """Settings of the format, e.g. `{"compression": "zstd"}` for Parquet."""
     threads: int = 2
     """Threads that read and decode; they decide nothing about the bytes."""
+    layout: Layout = "own"
+    """For whom: `huggingface` has images of one size as PNG files, which `datasets` shows as images; `guide` is what
+    the conversion guide's own readers read."""
+    split: str = "train"
+    """What the samples are to be called by programs that read splits, in formats that have a place for it."""
 
     def __post_init__(self) -> None:
         if self.images_per_file is not None and self.images_per_file < 1:
@@ -49,7 +59,33 @@ class StorePlan:
             raise BadInput(f"on_error is {self.on_error!r}: choose fail or skip.")
         if self.threads < 1:
             raise BadInput(f"threads is {self.threads}: it must be at least 1.")
+        if self.layout not in get_args(Layout):
+            raise BadInput(f"layout is {self.layout!r}: choose one of {', '.join(get_args(Layout))}.")
+        if not re.fullmatch(r"\w{1,40}", self.split):
+            raise BadInput(f"split is {self.split!r}: it must be a word of at most 40 letters, such as val.")
         codec_of(self.format)
+        self.codec  # noqa: B018  (a layout that the format does not have)
+
+    def prepared(self, source: Source) -> Source:
+        """The samples as the layout has them.
+
+        Raises:
+            BadInput: it cannot hold them.
+        """
+        pixels = not source.fields[0].ragged
+        if self.layout == "guide" and self.format in FIXED:
+            return Pixels(source)
+        source = Encoded(source) if self.layout != "own" and pixels else source
+        return Only(source) if self.layout == "guide" else source
+
+    @property
+    def codec(self) -> Codec:
+        """The format's, or that of the layout."""
+        return guide_codec(self.format) if self.layout == "guide" else codec_of(self.format)
+
+    def record(self, k: int) -> str:
+        """Name of the file that says what shard k is."""
+        return self.codec.own(f"shard-{k:06d}.json")
 
     def shards(self, source: Source) -> list[range]:
         """Which samples belong to which shard."""
@@ -61,12 +97,14 @@ def estimate(source: Source, plan: StorePlan) -> int:
     """Bytes of a store's files, if every sample can be used; compression is not foreseen."""
     sizes = source.sizes()
     total = RECORDS + sum(len(name.encode()) + len(str(number)) + 8 for name, number in source.class_to_idx.items())
-    options = {"classes": list(source.class_to_idx)}
+    options = {**plan.options, "classes": _info(source, plan, ()).classes}
     shards = plan.shards(source)
+    if plan.codec.beside:
+        total += sum(map(len, plan.codec.beside(_info(source, plan, ()), plan.split).values()))
     for rows in shards:
         mine = {name: values[rows.start : rows.stop] for name, values in sizes.items()}
         blocks = -(-len(rows) // _block_rows(source, len(rows)))
-        total += codec_of(plan.format).weigh(source.fields, len(rows), blocks, mine, options) + SHARD_RECORDS
+        total += plan.codec.weigh(source.fields, len(rows), blocks, mine, options) + SHARD_RECORDS
     return total
 
 
@@ -82,21 +120,23 @@ def write_store(source: Source, stage: Stage, plan: StorePlan) -> Written:
 
 
 def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
-    """Write shard k and its record, `shard-<k>.json`; one that an earlier attempt finished is left as it is.
+    """Write shard k and its record; one that an earlier attempt finished is left as it is.
 
     Samples that cannot be used are found when the shard is first written; it is then written again without them, so
     they never move a sample to another shard.
     """
-    stem = f"shard-{k:06d}"
-    if stage.finished(f"{stem}.json"):
-        return Shard.from_bytes(stage.read(f"{stem}.json"))
-    indices = plan.shards(source)[k]
+    record = plan.record(k)
+    if stage.finished(record):
+        return Shard.from_bytes(stage.read(record))
+    shards = plan.shards(source)
+    stem, indices = plan.codec.stem(plan.split, k, len(shards)), shards[k]
     reasons: dict[int, str] = {}
     counts: Mapping[str, int] = {}
     damaged: Mapping[int, str] = {}
+    parts: Sequence[str] = ()
     while good := [index for index in indices if index not in reasons]:
         try:
-            counts, damaged = _write(source, stage, plan, stem, good)
+            counts, damaged, parts = _write(source, stage, plan, stem, good)
             break
         except BadSamples as bad:
             found = bad.reasons if plan.on_error == "fail" else _all_bad(source, good, plan.threads)
@@ -106,22 +146,23 @@ def write_shard(source: Source, stage: Stage, plan: StorePlan, k: int) -> Shard:
                     f"{source.name(index)} cannot be used: {reason}; mend or remove it, or set on_error: skip."
                 ) from None
             reasons |= found
-    files = tuple(stage.finished(name) for name in _names(stage, stem)) if good else ()
+    files = tuple(stage.finished(name) for name in _names(stage, plan, stem, record)) if good else ()
     shard = Shard(
         stem,
         len(good),
-        tuple(record for record in files if record),
+        tuple(file for file in files if file),
         _listed(source, reasons),
         dict(sorted(counts.items())),
         _listed(source, damaged)[:LISTED],
+        tuple(parts),
     )
-    with stage.create(f"{stem}.json") as sink:
+    with stage.create(record) as sink:
         sink.write((json.dumps(shard.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
     return shard
 
 
 def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence[Shard]) -> Written:
-    """Write `store.json` over all shards, in order.
+    """Write `store.json` over all shards, in order, and what other programs are told of them.
 
     Raises:
         BadInput: they hold no sample at all.
@@ -130,9 +171,11 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
     if not any(shard.rows for shard in shards):
         first = f": {left_out[0]['name']} {left_out[0]['reason']}" if left_out else ""
         raise BadInput(f"None of the {len(source)} samples can be used{first}.")
-    about = {**source.about, "samples": len(source), "images_per_file": len(plan.shards(source)[0])}
-    info = StoreInfo(codec_of(plan.format).format, source.fields, tuple(shards), source.class_to_idx, about)
-    with stage.create(NAME) as sink:
+    info = _info(source, plan, shards)
+    for name, data in (plan.codec.beside(info, plan.split) if plan.codec.beside else {}).items():
+        with stage.create(name) as sink:
+            sink.write(data)
+    with stage.create(plan.codec.own(NAME)) as sink:
         sink.write(info.dump())
     facts = {"rows": info.rows, "classes": len(info.class_to_idx), "shards": sum(shard.rows > 0 for shard in shards)}
     seen = notes(shards)
@@ -145,10 +188,15 @@ def finish_store(source: Source, stage: Stage, plan: StorePlan, shards: Sequence
     )
 
 
+def _info(source: Source, plan: StorePlan, shards: Sequence[Shard]) -> StoreInfo:
+    about = {**source.about, "samples": len(source), "images_per_file": len(plan.shards(source)[0])}
+    return StoreInfo(plan.codec.format, source.fields, tuple(shards), source.class_to_idx, about)
+
+
 def _write(
     source: Source, stage: Stage, plan: StorePlan, stem: str, indices: Sequence[int]
-) -> tuple[Mapping[str, int], Mapping[int, str]]:
-    """Write a shard's files; its notes, and its damaged samples with the reason."""
+) -> tuple[Mapping[str, int], Mapping[int, str], Sequence[str]]:
+    """Write a shard's files; its notes, its damaged samples with the reason, and what parts of samples are called."""
     counts: Counter[str] = Counter()
     damaged: dict[int, str] = {}
 
@@ -159,10 +207,9 @@ def _write(
             damaged.update(samples.damaged)
             yield samples.columns
 
-    names = sorted(source.class_to_idx, key=source.class_to_idx.__getitem__)
-    options = {**plan.options, "numbers": indices, "classes": names}
-    codec_of(plan.format).write(stage, stem, source.fields, len(indices), columns(), options)
-    return counts + Counter(damaged=len(damaged)), damaged
+    options = {**plan.options, "numbers": indices, "classes": _info(source, plan, ()).classes}
+    parts = plan.codec.write(stage, stem, source.fields, len(indices), columns(), options)
+    return counts + Counter(damaged=len(damaged)), damaged, parts or ()
 
 
 def _listed(source: Source, reasons: Mapping[int, str]) -> tuple[Mapping[str, Any], ...]:
@@ -193,5 +240,5 @@ def _all_bad(source: Source, indices: Sequence[int], threads: int) -> dict[int, 
     return found
 
 
-def _names(stage: Stage, stem: str) -> list[str]:
-    return [name for name in stage.names() if name.startswith(f"{stem}.") and name != f"{stem}.json"]
+def _names(stage: Stage, plan: StorePlan, stem: str, record: str) -> list[str]:
+    return [name for name in stage.names() if plan.codec.mine(stem, name) and name != record]

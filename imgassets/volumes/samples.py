@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from imgassets.errors import BadInput, StoreError
-from imgassets.formats.ct_shard import Resampled
+from imgassets.formats.ct_shard import Members, Resampled
 from imgassets.models.device import choose_device
 from imgassets.models.settings import Compute
 from imgassets.sources.ct_rate import VolumeRow
@@ -44,6 +44,7 @@ class ShardSource:
     recipe: Preprocessing
     workers: int
     device: Literal["cpu", "cuda"] = "cpu"
+    members: Members = "guide"
     skipped: list[dict[str, str]] = field(default_factory=list)
     noted: list[dict[str, str]] = field(default_factory=list)
 

@@ -204,7 +204,7 @@ def parquet_epoch(path: Path) -> Iterator[np.ndarray]:
     import pyarrow.parquet as pq
 
     random = np.random.default_rng(0)
-    for name in sorted(path.glob("*.parquet")):
+    for name in sorted(path.rglob("*.parquet")):
         file = pq.ParquetFile(name)
         for group in random.permutation(file.num_row_groups):
             table = file.read_row_group(int(group))

@@ -16,8 +16,18 @@ from imgassets.environment import Device, Storage
 
 COMPONENTS = ("Activations", "CtVolumes", "IlsvrcTars", "ImageFolder", "NpzImages")
 RESOURCES = {
-    *("storage", "device", "io_manager", "index_io", "arrays_io", "systemds_io", "tfrecords_io", "embedding_io"),
-    *("ct_index_io", "ct_shard_io", "ct_manifest_io", "activations_io", "reconstructions_io"),
+    *(
+        "storage",
+        "device",
+        "io_manager",
+        "index_io",
+        "arrays_io",
+        "systemds_io",
+        "tfrecords_io",
+        "tfds_io",
+        "embedding_io",
+    ),
+    *("ct_index_io", "ct_shard_io", "ct_manifest_io", "ct_card_io", "activations_io", "reconstructions_io"),
     *("memmap_io", "hdf5_io", "parquet_io", "ipc_io", "tar_io"),
 }
 JOBS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgassets.formats.ct_shard import Resampled, WrittenShard, write_shard
+from imgassets.formats.ct_shard import Members, Resampled, WrittenShard, write_shard
 from imgassets.formats.ct_split import dump, shard_name, split_manifest
 
 SHAPE = (6, 5, 4)
@@ -24,17 +24,17 @@ def sample(number: int, shape: tuple[int, ...] = SHAPE) -> Resampled:
     )
 
 
-def shard_bytes(samples: list[Resampled]) -> tuple[bytes, WrittenShard]:
+def shard_bytes(samples: list[Resampled], members: Members = "guide") -> tuple[bytes, WrittenShard]:
     sink = io.BytesIO()
-    shard = write_shard(sink, samples)
+    shard = write_shard(sink, samples, members)
     return sink.getvalue(), shard
 
 
-def write_split(folder: Path) -> Path:
+def write_split(folder: Path, members: Members = "guide") -> Path:
     """Five samples in shards of three."""
     shards = []
     for index, numbers in enumerate(([0, 1, 2], [3, 4])):
-        data, shard = shard_bytes([sample(n) for n in numbers])
+        data, shard = shard_bytes([sample(n) for n in numbers], members)
         (folder / shard_name(index)).write_bytes(data)
         shards.append(shard)
     document = split_manifest(

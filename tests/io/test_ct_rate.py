@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class Content:
     nbytes: int = 1 << 20
     skipped: list[dict[str, str]] = field(default_factory=list)
     noted: list[dict[str, str]] = field(default_factory=list)
+    members: Literal["guide"] = "guide"
 
     def samples(self, work: Path) -> Iterator[Resampled]:
         work.mkdir(parents=True)

@@ -11,7 +11,7 @@ from imgassets.components.ct.volumes import SHARD_DEFAULTS
 from imgassets.operations.selection import graph
 from tests.operations.conftest import Home
 
-STORE = {"images_per_file": None, "on_error": "fail"}
+STORE = {"images_per_file": None, "on_error": "fail", "layout": "own"}
 NETWORK = {
     "conditioning_sigma": 80.0,
     "input_mode": "dmd2",
@@ -74,6 +74,7 @@ def test_the_defaults_of_ct_shards_never_change() -> None:
     assert SHARD_DEFAULTS == {
         "shape": [480, 480, 240],
         "device": "cpu",
+        "members": "guide",
         "rescale": "header",
         "spacing_source": "csv",
         "hu_clip": [-1000.0, 1000.0],

@@ -24,7 +24,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tree(path: Path | None) -> dict[str, bytes]:
     assert path is not None
-    return {p.name: p.read_bytes() for p in path.iterdir()}
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("settings", [{"format": "tar"}, {"format": "hdf5", "size": (9, 7)}, {"format": "parquet"}])

@@ -9,15 +9,15 @@ import pytest
 import torch  # noqa: TID253  (the test is about torch's loaders)
 
 from imgassets import open_store
-from imgassets.errors import MissingUpstream
+from imgassets.errors import MissingUpstream, StoreError
 from imgassets.formats.ct_split import collate
 from imgassets.stores.ct import CtStore
 from tests.formats.ct_making import REPORTS, SHAPE, sample, write_split
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> CtStore:
-    opened = open_store(write_split(tmp_path))
+@pytest.fixture(params=["guide", "npy", "ctclip"])
+def store(tmp_path: Path, request: pytest.FixtureRequest) -> CtStore:
+    opened = open_store(write_split(tmp_path, request.param))
     assert isinstance(opened, CtStore)
     return opened
 
@@ -83,3 +83,25 @@ def test_labels_and_classes(store: CtStore) -> None:
 def test_a_folder_without_a_manifest_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(MissingUpstream):
         open_store(tmp_path)
+
+
+def test_it_has_the_face_of_all_stores(store: CtStore) -> None:
+    assert [(field.name, field.shape) for field in store.fields] == [
+        *(("image", SHAPE), ("report", ()), ("label", (18,)), ("name", ()))
+    ]
+    assert store.name(-1) == "train_4_a_1"
+    assert store.classes[:2] == ["c0", "c1"]
+    np.testing.assert_array_equal(store.column("image", [3, 0]), [sample(3).array, sample(0).array])
+    np.testing.assert_array_equal(store.column("label", [4])[0], sample(4).labels)
+    assert store.column("report", [1, 0]) == [REPORTS[1].encode(), REPORTS[0].encode()]
+    assert store.column("name", [2]) == [b"train_2_a_1"]
+    place = store.place(3)
+    assert place.read
+    assert (place.file, place.read()) == ("shard-000001.tar", sample(3).array.tobytes())
+    store.verify()
+    with (store.folder / "shard-000001.tar").open("r+b") as file:
+        assert place.offset
+        file.seek(place.offset)
+        file.write(b"\xff" * 8)
+    with pytest.raises(StoreError, match=r"train_3_a_1 in .*shard-000001\.tar is damaged"):
+        store.verify()

@@ -23,6 +23,7 @@ from imgassets.sources.arrays import ArraySource
 from imgassets.sources.folder import class_folder
 from imgassets.stores import open_store
 from imgassets.stores.registry import BUNDLED
+from imgassets.stores.writing import StorePlan
 from imgassets.testing.codec import fetch_by_workers
 from imgassets.testing.making import arrays, content, encoded, folder, make, sources, write
 from tests.stores.contract import StoreContract
@@ -76,10 +77,12 @@ class TestParquet(StoreContract):
     def test_pyarrow_reads_the_columns_and_page_checksums(self, tmp_path: Path) -> None:
         source = class_folder(folder(tmp_path / "f"))
         path = make(tmp_path, source, self.format)
-        table = pq.read_table(path / "shard-000000.parquet", page_checksum_verification=True)
-        assert table["image"].to_pylist() == content(source)["image"]
+        table = pq.read_table(path, page_checksum_verification=True)
+        names = [source.name(k) for k in range(len(source))]
+        images = [{"bytes": image, "path": n} for image, n in zip(content(source)["image"], names, strict=True)]
+        assert table["image"].to_pylist() == images
         assert table["label"].to_pylist() == content(source)["label"].tolist()
-        assert table["name"].to_pylist() == [source.name(k) for k in range(len(source))]
+        assert table["name"].to_pylist() == names
         assert table["image_size"].to_pylist() == [len(image) for image in content(source)["image"]]
         features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
         assert features["image"] == {"_type": "Image"}
@@ -88,21 +91,40 @@ class TestParquet(StoreContract):
     def test_fixed_size_binary(self, tmp_path: Path) -> None:
         source = arrays(3000, (2, 2), layout="HW", mode="L")
         path = make(tmp_path, source, self.format, images_per_file=2500)
-        table = pq.read_table(path / "shard-000000.parquet")
+        table = pq.read_table(path / "data" / "train-00000-of-00002.parquet")
         assert table["image"].type == pa.binary(4)
         assert b"".join(table["image"].to_pylist()) == content(source)["image"][:2500].tobytes()
+
+    def test_shards_lie_alone_and_are_called_by_their_split(self, tmp_path: Path) -> None:
+        path = make(tmp_path, arrays(5), self.format, images_per_file=3, split="val")
+        assert [p.name for p in path.iterdir() if not p.name.startswith(".")] == ["data"]
+        assert sorted(p.name for p in (path / "data").iterdir()) == [f"val-0000{k}-of-00002.parquet" for k in (0, 1)]
+        assert sorted(p.name for p in (path / ".store").iterdir()) == [
+            *("shard-000000.json", "shard-000001.json", "store.json")
+        ]
+
+    @pytest.mark.parametrize("split", ["", "a/b", "../x", "a-b", "é" * 41])
+    def test_a_split_is_a_word(self, split: str) -> None:
+        with pytest.raises(BadInput, match="split"):
+            StorePlan(self.format, split=split)
+
+    def test_labels_that_are_no_numbering_of_the_classes_have_no_names(self, tmp_path: Path) -> None:
+        source = ArraySource(
+            [(np.zeros((4, 1, 2, 2), np.uint8), np.array([1, 2, 1, 2]))], class_to_idx={"a": 1, "b": 2}
+        )
+        assert pq.ParquetDataset(make(tmp_path, source, self.format)).schema.metadata is None
 
     @pytest.mark.parametrize("compression", ["zstd", "snappy"])
     def test_compressed(self, tmp_path: Path, compression: str) -> None:
         source = ArraySource([(np.repeat(np.arange(3000, dtype=np.int32), 50).reshape(-1, 50, 1), np.arange(3000))])
         path = make(tmp_path, source, self.format, options={"compression": compression}, images_per_file=1300)
-        assert sum(p.stat().st_size for p in path.glob("*.parquet")) < 3000 * 50
+        assert sum(p.stat().st_size for p in path.rglob("*.parquet")) < 3000 * 50
         store = open_store(path)
         rows = np.random.default_rng(0).permutation(3000)[:200]
         np.testing.assert_array_equal(store.column("image", rows), content(source)["image"][rows])
         seen = torch.cat([labels for _, labels in store.loader(64, shuffle="block")])
         assert sorted(seen.tolist()) == list(range(3000))
-        file = path / "shard-000000.parquet"
+        file = path / "data" / "train-00000-of-00003.parquet"
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
         file.write_bytes(data)

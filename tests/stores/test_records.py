@@ -131,3 +131,14 @@ def test_a_synset_that_is_none_is_refused(tmp_path: Path) -> None:
         tfrecord.write(sink, [ImageExample("a.JPEG", "n99999999", 1, 1, 1, jpeg(0)).parts()])
     with pytest.raises(StoreError, match="'n99999999', which is none of the 1000"):
         open_store(tmp_path)[0]
+
+
+def test_where_an_image_lies(folder: Path) -> None:
+    for store in (open_store(folder), open_store(folder / "train-00000-of-00003")):
+        for i in (0, 3, -1):
+            place = store.place(i)
+            assert place.read
+            assert place.read() == image(i % len(store)).encoded
+            assert place.offset
+            assert place.file.startswith("train-0000")
+    assert open_store(folder).place(6).file == "train-00002-of-00003"

@@ -14,6 +14,8 @@ from imgassets.errors import BadInput
 from imgassets.io.resources import resources_over
 from imgassets.stores import codecs, registry
 from imgassets.stores.registry import BUNDLED, DEFAULT, TAKEN, codec_names, codec_of
+from imgassets.stores.storefile import split_of
+from imgassets.stores.writing import StorePlan
 
 
 class Point:
@@ -123,3 +125,18 @@ def test_definitions_load_none_of_another_package(register: Callable[..., None])
 def test_an_unknown_one_says_what_there_is(register: Callable[..., None]) -> None:
     with pytest.raises(BadInput, match=r"no store format 'lance/3': choose one of memmap, .*, or install the package"):
         codec_of("lance/3")
+
+
+@pytest.mark.parametrize(
+    ("partition", "split"),
+    [
+        ("val", "val"),
+        ("all", "train"),
+        ("", "train"),
+        ("fold-1.2", "fold_1_2"),
+        ("größe", "größe"),
+        ("a" * 190, "a" * 40),
+    ],
+)
+def test_any_partition_has_a_split(partition: str, split: str) -> None:
+    assert StorePlan("parquet", split=split_of(partition)).split == split

@@ -29,6 +29,11 @@ loader.sampler.set_epoch(3)
 state: dict[str, int] = loader.state_dict()
 for images, targets in loader:
     pass
+fields = [field.shape for field in store.fields]
+names: list[str] = [*store.classes, store.name(0)]
+offset: int | None = store.place(0).offset
+store.verify()
+open_store("x", layer="midblock").column("image", [1, 2])
 store.labels.no_such_method()
 store.no_such_name
 """

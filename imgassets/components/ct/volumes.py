@@ -16,12 +16,14 @@ from pydantic import Field
 
 from imgassets.components.assets import dataset_asset, dataset_definitions
 from imgassets.components.automation import Automation
+from imgassets.components.ct.card import cards
 from imgassets.components.ct.checks import ct_checks
 from imgassets.components.ct.estimates import manifest_estimate, shard_estimate
 from imgassets.components.ct.index import ROW_COLUMNS, IndexSettings, by_shard, make_index, rows_of
 from imgassets.components.declarations import NamedScaffolder, check_types
 from imgassets.environment import Storage
 from imgassets.errors import BadInput, MissingUpstream, StoreError
+from imgassets.formats.ct_shard import KEPT, Members
 from imgassets.formats.ct_split import split_manifest
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
 from imgassets.io.base import BuildConfig
@@ -115,6 +117,13 @@ class CtVolumes(dg.Component, dg.Resolvable):
         ),
     ] = "header"
     spacing_source: Annotated[SpacingSource, _text("Whose spacing counts: `csv` (the table's) or `header`.")] = "csv"
+    members: Annotated[
+        Members,
+        _text(
+            "What a shard's members are: `guide`, .bin .cls .json .txt; `npy`, .volume.npy .labels.npy .json "
+            ".report.txt, which default decoders read; or `ctclip`, as `guide` with .labels for .cls."
+        ),
+    ] = "guide"
     automation: Automation = "manual"
 
     def __post_init__(self) -> None:
@@ -155,14 +164,17 @@ class CtVolumes(dg.Component, dg.Resolvable):
         return asked.impatient() if vault.looking else asked
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Three assets, their checks, and a job per partitioning."""
+        """Three assets, their checks, and a job per partitioning; a card where `datasets` reads the shards."""
         index, shards, manifest = _volume_index(self), _shards(self), _manifest(self)
+        more = [cards(self.name, self.splits)] if self.members == "npy" else []
         jobs = [
             dg.define_asset_job(f"{self.name}_index", [index], description="Pin a commit and list its volumes."),
             dg.define_asset_job(f"{self.name}_shards", [shards], description="Make shards of the listed volumes."),
             dg.define_asset_job(f"{self.name}_manifest", [manifest], description="Say what the shards hold."),
         ]
-        made = dg.Definitions([index, shards, manifest], asset_checks=ct_checks(index, shards, manifest), jobs=jobs)
+        made = dg.Definitions(
+            [index, shards, manifest, *more], asset_checks=ct_checks(index, shards, manifest), jobs=jobs
+        )
         return dataset_definitions(context, self.name, made, self.automation)
 
 
@@ -241,10 +253,16 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
             workers = config.workers or dataset.workers or default_workers(largest, dataset.recipe.nbytes)
             repository = dataset.open_repository(storage, split)
             source = ShardSource(
-                rows, repository, str(_fact(index, "revision")), dataset.recipe, workers, dataset.device
+                rows,
+                repository,
+                str(_fact(index, "revision")),
+                dataset.recipe,
+                workers,
+                dataset.device,
+                dataset.members,
             )
             estimate = partial(shard_estimate, rows, dataset.recipe, workers)
-            return Build(lambda: source, **shard_recipe(dataset, rows), estimate=estimate)
+            return Build(lambda: source, **shard_recipe(dataset, rows), estimate=estimate, kept=KEPT)
 
         return Builds(build, force=config.force, rows=lambda shard: ct_rows(shard, dataset.name, volume_index))
 
@@ -279,9 +297,10 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
             return Build(
                 lambda: _manifest_content(dataset, split, index, parts),
                 inputs=index.read(ROW_COLUMNS, ("revision", "samples_per_shard")) | as_inputs(parts),
-                config=limits | shard_config(dataset.device, dataset.recipe),
+                config=limits | shard_config(dataset.device, dataset.recipe, dataset.members),
                 defaults={name: getattr(CtVolumes, name) for name in limits} | SHARD_DEFAULTS,
                 estimate=partial(manifest_estimate, int(_fact(index, "volumes_in_shards")), len(keys)),
+                kept=("ct_manifest/1",),
             )
 
         return Builds(build, force=config.force)
@@ -296,19 +315,19 @@ def shard_recipe(dataset: CtVolumes, rows: Sequence[VolumeRow]) -> dict[str, Any
     files = {row.file.path: row.file.sha256 or row.file.git_sha1 or "" for row in rows if row.file}
     return {
         "inputs": {**files, "tables": digest},
-        "config": shard_config(dataset.device, dataset.recipe),
+        "config": shard_config(dataset.device, dataset.recipe, dataset.members),
         "defaults": SHARD_DEFAULTS,
     }
 
 
-def shard_config(device: str, recipe: Preprocessing) -> dict[str, Any]:
+def shard_config(device: str, recipe: Preprocessing, members: Members) -> dict[str, Any]:
     """Every setting that changes a shard's bytes."""
-    return {"shape": list(recipe.shape), "device": device, **recipe.describe()}
+    return {"shape": list(recipe.shape), "device": device, "members": members, **recipe.describe()}
 
 
 SHARD_DEFAULTS = {
     name: value
-    for name, value in shard_config(CtVolumes.device, Preprocessing()).items()
+    for name, value in shard_config(CtVolumes.device, Preprocessing(), CtVolumes.members).items()
     if name not in {"order", "axes", "interpolation"}  # no settings
 }
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from imgassets.classes import imagenet_classes
 from imgassets.columns import numbers
 from imgassets.commit.peek import is_unread
 from imgassets.components.assets import RUN_SIZE, dataset_asset, dataset_definitions
@@ -19,6 +20,7 @@ from imgassets.components.automation import Automation
 from imgassets.components.declarations import SEEDS, NamedScaffolder, check_root, check_seed, check_types
 from imgassets.components.ilsvrc.checks import ilsvrc_checks
 from imgassets.components.ilsvrc.stores import ilsvrc_stores
+from imgassets.components.ilsvrc.tfds import tfds
 from imgassets.components.store_assets import Settings, StoreFormats, StoreSettings
 from imgassets.environment import Storage
 from imgassets.errors import BadInput, Unforeseen
@@ -101,6 +103,12 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
     verify_md5: Annotated[
         bool, dg.Resolver.default(description="Refuse archives whose MD5 is not the expected one, instead of warning.")
     ] = False
+    tfds: Annotated[
+        bool,
+        dg.Resolver.default(
+            description="Make what `tensorflow_datasets` wants beside the shards, to read them as they are."
+        ),
+    ] = False
     automation: Automation = "manual"
 
     def __post_init__(self) -> None:
@@ -133,13 +141,24 @@ class IlsvrcTars(dg.Component, dg.Resolvable):
         folder = storage.raw_root / (self.root or self.name)
         return Ilsvrc(folder, tuple(self.shard_counts), self.labels, self.verify_md5)
 
+    def synsets(self, tar_index: Artifacts) -> list[str]:
+        """Synsets of the labels 1, 2, …"""
+        if self.labels == "full":
+            return list(imagenet_classes().class_to_idx)
+        found: dict[int, str] = {}
+        for split in self.shard_counts:
+            table = tar_index[split].open().table(["synset", "label"])
+            found |= dict(zip(table["label"].to_pylist(), table["synset"].to_pylist(), strict=True))
+        return [found[label] for label in sorted(found)]
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The index, the shards and the stores, and their checks."""
         index, records = _tar_index(self), _tfrecords(self)
+        more = [tfds(self.name, self.stems, self.synsets)] if self.tfds else []
         checks = ilsvrc_checks(index, records, self.shard_counts, self.spread)
         splits = list(self.shard_counts)
         stores = ilsvrc_stores(index, splits, self.stores, self.store_settings, self.size, self.source)
-        merged = dg.Definitions.merge(dg.Definitions([index, records], asset_checks=checks), stores)
+        merged = dg.Definitions.merge(dg.Definitions([index, records, *more], asset_checks=checks), stores)
         return dataset_definitions(context, self.name, merged, self.automation)
 
 

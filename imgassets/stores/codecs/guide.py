@@ -25,6 +25,8 @@ from imgassets.stores.extents import Blocks, Extent, Spans, StoreFiles, Values, 
 from imgassets.stores.storefile import Shard, StoreInfo
 
 NAME = "guide"
+NAMES = (NAME, f"{NAME}/1")
+"""Of what its own code wrote, and of what `layout: guide` writes."""
 
 
 def find(folder: Path) -> StoreInfo | None:
@@ -56,6 +58,18 @@ def find(folder: Path) -> StoreInfo | None:
         return StoreInfo(NAME, fields, tuple(shards), _classes(folder), {"kind": "guide"})
     except Exception as error:  # pyarrow's, and whatever JSON of another kind leads to
         raise StoreError(f"{folder} cannot be read as a store of the guide ({error!r}): convert it again.") from error
+
+
+def metadata(rows: int, per_file: int, mode: str | None, shape: Sequence[int] | None) -> dict[str, Any]:
+    """What `metadata.json` says; mode and shape only of images of one size."""
+    full, last = divmod(rows, per_file)
+    files = {
+        "num_images_per_array": per_file,
+        "len": rows,
+        "len_last_array": last,
+        "total_num_arrays": full + (last > 0),
+    }
+    return files | ({"mode": mode} if mode else {}) | ({"shape": list(shape)} if shape else {})
 
 
 def extents(files: StoreFiles, stem: str, fields: Sequence[Field], rows: int) -> Iterable[tuple[str, Extent]]:

@@ -358,3 +358,28 @@ def test_damaged_volumes_are_left_out_with_their_reason(tmp_path: Path) -> None:
     (note,) = split.manifest["noted"]
     assert note["key"] == keys[3]
     assert "differ" in note["note"]
+
+
+@pytest.mark.parametrize("members", ["npy", "ctclip"])
+def test_members_of_other_names_hold_the_same(content: dict[str, bytes], tmp_path: Path, members: str) -> None:
+    repository = mirror(tmp_path / "hub", content)
+    usual = World(tmp_path / "usual", repository).all("valid")
+    world = World(tmp_path / "other", repository, members=members)
+    found = world.all("valid")
+    assert found.study_ids == usual.study_ids
+    for mine, theirs in zip(found, usual, strict=True):
+        assert np.array_equal(mine.volume, theirs.volume)
+        assert np.array_equal(mine.labels, theirs.labels)
+        assert mine.report == theirs.report
+    assert found.manifest["num_shards"] == len(found.shards)
+    assert found.manifest["total_size_mb"] == sum(shard.size_bytes for shard in found.shards) / 2**20
+    assert {"volume_shape", "volume_dtype"} <= found.document(0).keys()
+    assert "unchanged" in world.make("shards", world.partitions("valid")[0])["state"]
+    if members == "npy":
+        world.make("card", "valid")
+        card = (world.folder / "store/ct/shards/valid/README.md").read_text()
+        head = json.loads(card.split("---\n")[1])
+        assert head["configs"][0]["data_files"] == [{"split": "valid", "path": "*.tar"}]
+        assert "\n17. Interlobular septal thickening\n" in card
+    else:
+        assert "card" not in {key.path[-1] for key in world.definitions.resolve_all_asset_keys()}

@@ -301,3 +301,24 @@ def test_links_to_elsewhere_are_followed(tmp_path: Path, instance: dg.DagsterIns
     assert stores.run().success
     shutil.rmtree(tmp_path / "elsewhere")
     assert len(open_store(stores.path("memmap"))) == 11
+
+
+@pytest.mark.parametrize("layout", ["huggingface", "guide"])
+def test_stores_for_other_programs(tmp_path: Path, instance: dg.DagsterInstance, layout: str) -> None:
+    folder(tmp_path / "raw" / "folders" / "some", 2)
+    formats = ["memmap", "parquet", "tar"]
+    plain = Stores(tmp_path, instance, size=(8, 6), stores=formats)
+    assert plain.run().success
+    wanted = open_store(plain.path("memmap"))
+    settings = StoreSettings(layout=layout, images_per_file=3)  # type: ignore[arg-type]
+    stores = Stores(tmp_path, instance, size=(8, 6), stores=formats, settings=settings)
+    assert stores.run().success
+    for format_ in formats:
+        store = open_store(stores.path(format_))
+        assert store.class_to_idx == wanted.class_to_idx
+        for k in range(len(wanted)):
+            assert torch.equal(store[k][0], wanted[k][0])
+            assert store[k][1] == wanted[k][1]
+        assert (stores.path(format_) / "metadata").exists() == (layout == "guide")
+    again = stores.run()
+    assert {data["state"] for data in again.metadata.values()} == {"unchanged, skipped"}

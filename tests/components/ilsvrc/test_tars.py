@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pytest
 
 from imgassets.classes import imagenet_classes
@@ -24,6 +25,7 @@ from imgassets.components.ilsvrc.tars import IlsvrcTars, run_size
 from imgassets.environment import Storage
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.tf_example import image_example, parse
+from imgassets.formats.tfds import FILES
 from imgassets.formats.tfrecord import TFRecordFile, write
 from imgassets.io.artifacts import Artifacts
 from imgassets.io.index import IndexIOManager
@@ -498,7 +500,7 @@ def test_tensorflow_reads_every_record_of_the_guides_folder(finished: Release, t
     links = view(records, finished.keys, tmp_path / "tf_records")
     assert [link.relative_to(tmp_path / "tf_records").as_posix() for link in links] == finished.keys
     readme = (Path(__file__).parents[3] / "README.md").read_text()
-    snippet = readme.partition("Read them with `tf.data`")[2].partition("```python\n")[2].partition("```")[0]
+    snippet = readme.partition("Or read them with `tf.data`")[2].partition("```python\n")[2].partition("```")[0]
     script = f"{READ}\n{snippet}\nassert sum(int(y) >= 0 and x.shape[2] == 3 for x, y in dataset) == 84, 'README'"
     run = subprocess.run(
         [python, "-c", script, "tf_records"], cwd=tmp_path, check=True, capture_output=True, text=True, env=clean()
@@ -516,3 +518,50 @@ def test_tensorflow_reads_every_record_of_the_guides_folder(finished: Release, t
         assert (synset, label) == (row["synset"], row["class_id"] + 1)
         if row["format"] == "JPEG" and row["colour"] != "cmyk":
             assert nbytes == row["size"]
+
+
+TFDS = """
+import json, sys, tensorflow_datasets as tfds
+builder, found = tfds.builder_from_directory(sys.argv[1]), {}
+names = builder.info.features["image"]["class"]["label"].names
+for split in builder.info.splits:
+    rows = list(tfds.as_numpy(builder.as_dataset(split=split)))
+    assert len(rows) == builder.info.splits[split].num_examples
+    for image in (row["image"] for row in rows):
+        assert image["encoded"].shape == (image["height"], image["width"], 3)
+        assert names[image["class"]["label"]].encode() == image["class"]["synset"]
+        label = int(image["class"]["label"])
+        found[image["filename"].decode()] = [split, label, image["class"]["synset"].decode(), image["encoded"].tolist()]
+print(json.dumps([names[:2], found]))
+"""
+
+
+@pytest.mark.parametrize("labels", ["full", "present"])
+def test_tensorflow_datasets_reads_the_shards_as_they_are(
+    raw: Path, tmp_path: Path, instance: dg.DagsterInstance, labels: str
+) -> None:
+    python = tensorflow_python()
+    if python is None or subprocess.run([python, "-c", "import tensorflow_datasets"], capture_output=True).returncode:
+        assert not os.environ.get("CI"), MISSING
+        pytest.skip(MISSING)
+    release = Release(raw, tmp_path, instance, tfds=True, labels=labels, shards={"train": 60, "validation": 2})
+    release.index()
+    assert release.all_shards().success
+    for file in FILES:
+        assert release.run("tfds", file).success
+    assert any(path.stat().st_size == 0 for path in release.folder.glob("train-*"))  # shards of nothing are allowed
+    run = subprocess.run(
+        [python, "-c", TFDS, str(release.folder)], capture_output=True, text=True, env=clean(), timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    names, found = json.loads(run.stdout)
+    assert names[0] == "background"
+    stores = {split: open_store(release.folder, split=split) for split in release.dataset.splits}
+    assert len(found) == sum(map(len, stores.values()))
+    for split, store in stores.items():
+        for k in range(0, len(store), 5):
+            said, label, synset, pixels = found[store.name(k)]
+            assert said == split
+            assert store.classes[store[k][1]] == synset
+            assert labels == "present" or label == store[k][1] + 1
+            assert abs(np.array(pixels) - store[k][0].permute(1, 2, 0).numpy().astype(int)).mean() < 2

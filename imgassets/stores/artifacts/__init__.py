@@ -1,0 +1,1 @@
+"""What holds samples and is no image store: artifacts of other kinds, each opened by a module of its own."""
