@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from imgassets import documents
 from imgassets.errors import BadInput
 from imgassets.sources.batches import natural_key
 from imgassets.sources.hub import RemoteFile
 
+NO_CHEST = "dataset/metadata/no_chest_{split}.txt"
+"""The hub's list of volumes that show no chest, a file name per line."""
 SUFFIXES = (".nii.gz", ".nii", ".npz")
 CLASSES = (
     "Medical material", "Arterial wall calcification", "Cardiomegaly", "Pericardial effusion",
@@ -28,6 +29,12 @@ CLASSES = (
 )  # fmt: skip
 """The dataset's abnormalities, in the order of its label tables."""
 NOT_GIVEN = "Not given."
+EXCLUDED = "excluded"
+"""How the reason begins for which a volume is left out that a list names."""
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+"""As Python, JSON, numpy and DICOM write it; not with a comma for its point, which stands between numbers too."""
+NAMELESS = re.compile(r"(Unnamed: \d+)?")
+"""A column that pandas saved its index as, once or twice."""
 KINDS = (
     "listed_but_absent",
     "present_but_unlisted",
@@ -61,27 +68,53 @@ class Table:
 
 
 def read_table(path: Path, name: str, needed: Iterable[str]) -> Table:
-    """Read a CSV keyed by VolumeName; raises BadInput when a column of `needed` is missing or a row is ragged."""
+    """Read a CSV keyed by VolumeName; columns without a name, which pandas makes of its index, are passed over.
+
+    Raises BadInput when a column of `needed` is missing or a row is ragged, with its line.
+    """
     rows: dict[str, Mapping[str, str]] = {}
     repeated, contradicted = set(), set()
+    line = 1
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", strict=True)
-            columns = tuple(reader.fieldnames or ())
+            reader = csv.DictReader(file, strict=True)
+            columns = tuple(column for column in reader.fieldnames or () if not NAMELESS.fullmatch(column))
             if missing := [c for c in ("VolumeName", *needed) if c not in columns]:
                 raise BadInput(f"{name} has no column {missing[0]!r}, only {list(columns)[:6]}: is it the right file?")
-            for row in reader:
-                if "" in row or None in row.values():
-                    raise BadInput(f"{name}, line {reader.line_num}: {len(columns)} values are expected.")
+            line = reader.line_num + 1  # where the next row begins; values may have several lines
+            for values in reader:
+                row = {column: values[column] for column in columns}
+                if None in values or None in values.values():
+                    found = sum(value is not None for value in values.values()) + len(values.get(None) or ())
+                    expected = len(reader.fieldnames or ())
+                    raise BadInput(f"{name}, line {line}: {found} values, {expected} are expected.")
+                line = reader.line_num + 1
                 key = key_of(row["VolumeName"])
                 if key in rows:
                     repeated.add(key)
                     if row != rows[key]:
                         contradicted.add(key)
                 rows.setdefault(key, row)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise BadInput(f"{name} is no CSV in UTF-8: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name} is not in UTF-8 ({error}): save it as UTF-8.") from error
+    except csv.Error as error:
+        raise BadInput(
+            f"{name}, line {line}: {error}; a quotation mark within a value is written twice, the value between two."
+        ) from error
     return Table(name, columns, rows, frozenset(repeated), frozenset(contradicted))
+
+
+def read_list(path: Path) -> frozenset[str]:
+    """Keys of the volumes that a list names: a file name or path per line, blank ones and what follows a # passed over.
+
+    Raises BadInput where it is no text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path.name} is no list in UTF-8 ({error}).") from error
+    names = (line.partition("#")[0].strip().rpartition("/")[2] for line in lines)
+    return frozenset(key_of(name) for name in names if name)
 
 
 @dataclass(frozen=True)
@@ -118,19 +151,20 @@ def join(
     samples_per_shard: int,
     *,
     spacing: bool,
+    excluded: Mapping[str, str] | None = None,
 ) -> Listing:
     """Join the tree with the tables, and cut what can be used into shards of `samples_per_shard`, in natural order.
 
     What the tables or the tree already rule out (absent, unlisted, contradictory, and without spacing where `spacing`
-    is to be read from the tables) is left out before shards are cut, so that it shifts nothing later.
+    is to be read from the tables) is left out before shards are cut, so that it shifts nothing later; so are the keys
+    of `excluded`, each with the list that names it.
 
     Raises BadInput when the label table's columns are not the dataset's classes.
     """
-    if labels.columns[1:] != CLASSES:
-        wrong = next(
-            (a for a, b in zip(labels.columns[1:], CLASSES, strict=False) if a != b), "one too few or too many"
-        )
-        raise BadInput(f"{labels.name} has {len(labels.columns) - 1} classes ({wrong!r}); expected the {len(CLASSES)}.")
+    classes = tuple(column for column in labels.columns if column != "VolumeName")
+    if classes != CLASSES:
+        wrong = next((a for a, b in zip(classes, CLASSES, strict=False) if a != b), "one too few or too many")
+        raise BadInput(f"{labels.name} has {len(classes)} classes ({wrong!r}); expected the {len(CLASSES)}.")
     tables = (metadata, labels, reports)
     present: dict[str, RemoteFile] = {}
     twice = set()
@@ -142,7 +176,9 @@ def join(
             present.setdefault(key, file)
     listed = [key for table in tables for key in table.rows]
     keys = sorted({*listed, *present}, key=natural_key)
-    volumes = [_join_one(key, present.get(key), tables, spacing, key in twice) for key in keys]
+    joined = (_join_one(key, present.get(key), tables, spacing, key in twice) for key in keys)
+    named = excluded or {}
+    volumes = [replace(v, skip=f"{EXCLUDED}: {named[v.key]} names it") if v.key in named else v for v in joined]
     return cut(
         volumes,
         samples_per_shard,
@@ -215,14 +251,24 @@ def prevalence(volumes: Iterable[VolumeRow]) -> dict[str, int]:
     return {name: sum(labels[i] for labels in used) for i, name in enumerate(CLASSES)}
 
 
+def why_none(volumes: Iterable[VolumeRow]) -> str:
+    """The three commonest reasons for which volumes are left out, each with its number and the first one's words."""
+    left_out = [volume for volume in volumes if volume.skip]
+    first = {next(iter(skips([volume]))): volume for volume in reversed(left_out)}
+    return "; ".join(f"{n} × {first[kind].skip} ({first[kind].key})" for kind, n in skips(left_out).most_common(3))
+
+
 def skips(volumes: Iterable[VolumeRow]) -> Counter[str]:
     """Number of volumes left out, by the first words of the reason."""
     return Counter(re.split(r"[:(]", volume.skip)[0].strip() for volume in volumes if volume.skip)
 
 
 def _spacing(row: Mapping[str, str]) -> tuple[float, float, float] | None:
+    plane = row.get("XYSpacing", "")
+    if re.sub(NUMBER, "", plane).strip("[]() ,;\\'\"\t"):  # words, or whatever else is no list of numbers
+        return None
     try:
-        x, y = documents.parse(row["XYSpacing"])
+        x, y = re.findall(NUMBER, plane)
         values = float(x), float(y), float(row["ZSpacing"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

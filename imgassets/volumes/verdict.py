@@ -10,6 +10,8 @@ import numpy as np
 from imgassets.volumes.volume import Volume
 
 HU_LIMIT = 1000.0
+AIR = -900.0
+"""HU below which voxels are air, which every chest holds and stands in; padding lies there as well."""
 LEAST_WITHIN = 0.001
 """Share of voxels within +-1000 HU below which a volume is not a chest in HU (an intercept of -8192 applied to
 voxels that are HU already leaves nothing within)."""
@@ -40,6 +42,23 @@ def verdict(volume: Volume, scale: tuple[float, float] = (1.0, 0.0)) -> str | No
         return f"blank: every voxel is {float(first) * slope + intercept:g}"
     share = 1 - within / voxels.size
     return f"implausible as HU: {share:.2%} of the voxels are at or beyond +-1000 (was a rescale applied twice?)"
+
+
+def left_raw(volume: Volume, told: tuple[float, float] | None) -> str | None:
+    """Why a volume's own scaling is none, or None: no voxel is air, though a table tells of an intercept that makes it.
+
+    `told` is the table's (slope, intercept).
+    """
+    if told is None or told[1] >= AIR:
+        return None
+    least = (AIR - volume.intercept) / volume.slope if volume.slope else math.inf
+    if any((volume.voxels[k] < least if volume.slope > 0 else volume.voxels[k] > least).any()
+           for k in middle_out(len(volume.voxels))):  # fmt: skip
+        return None
+    return (
+        f"not in HU: no voxel lies below {AIR:g} HU by its own scaling ({volume.slope:g}, {volume.intercept:g}), "
+        f"and the table has RescaleIntercept {told[1]:g}; volumes of raw values need rescale: csv"
+    )
 
 
 def middle_out(n: int) -> list[int]:

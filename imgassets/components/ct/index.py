@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,20 @@ from typing import TYPE_CHECKING, Any
 from imgassets.commit import check_count
 from imgassets.errors import BadInput
 from imgassets.formats.index import Index
-from imgassets.sources.ct_rate import CLASSES, Listing, VolumeRow, join, prevalence, read_table, skips, table_paths
+from imgassets.sources.ct_rate import (
+    CLASSES,
+    NO_CHEST,
+    SUFFIXES,
+    Listing,
+    VolumeRow,
+    join,
+    prevalence,
+    read_list,
+    read_table,
+    skips,
+    table_paths,
+    why_none,
+)
 from imgassets.sources.ct_webdataset import Archives
 from imgassets.sources.hub import RemoteFile, Repository
 
@@ -29,7 +43,8 @@ NEEDED = {
 class IndexSettings:
     """What of a repository becomes the index of `split`: the volumes below `folder`, in shards of `samples_per_shard`.
 
-    `spacing` says whether volumes without spacing in the table are left out.
+    `spacing` says whether volumes without spacing in the table are left out; `exclude_lists` are the lists of the
+    repository that name what else is, None that of the volumes without a chest, if it has one.
     """
 
     split: str
@@ -37,6 +52,7 @@ class IndexSettings:
     samples_per_shard: int
     spacing: bool
     sample_bytes: int
+    exclude_lists: tuple[str, ...] | None = None
 
 
 def make_index(repository: Repository, revision: str, settings: IndexSettings, work: Path) -> Index:
@@ -51,7 +67,10 @@ def make_index(repository: Repository, revision: str, settings: IndexSettings, w
     check_count(f"The asset of the shards of {settings.split}", listing.shards)
     used = [volume for volume in listing.volumes if volume.skip is None]
     if not used:
-        raise BadInput(f"{repository.name} has no usable volume of {settings.split} ({len(listing.volumes)} listed).")
+        raise BadInput(
+            f"{repository.name} has no usable volume of {settings.split} ({len(listing.volumes)} listed): "
+            f"{_elsewhere(repository, revision, settings)}{why_none(listing.volumes) or 'nothing is listed'}."
+        )
     facts: dict[str, Any] = {
         "revision": revision,
         "shards": listing.shards,
@@ -77,6 +96,10 @@ def _joined(repository: Repository, revision: str, settings: IndexSettings, work
             if path not in files:
                 raise BadInput(f"{repository.name} has no {path}: is it shaped like CT-RATE?")
             tables[kind] = read_table(repository.fetch(files[path], revision, work), path, NEEDED[kind])
+        excluded = {}
+        for path in _exclude_lists(repository.name, files, settings):
+            named = read_list(repository.fetch(files[path], revision, work))
+            excluded.update(dict.fromkeys(named, path))
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return join(
@@ -86,7 +109,31 @@ def _joined(repository: Repository, revision: str, settings: IndexSettings, work
         tables["reports"],
         settings.samples_per_shard,
         spacing=settings.spacing,
+        excluded=excluded,
     )
+
+
+def _exclude_lists(name: str, files: Mapping[str, RemoteFile], settings: IndexSettings) -> list[str]:
+    if settings.exclude_lists is None:
+        return [path for path in (NO_CHEST.replace("{split}", settings.split),) if path in files]
+    if missing := [path for path in settings.exclude_lists if path not in files]:
+        raise BadInput(f"{name} has no {missing[0]}, which exclude_lists names.")
+    return list(settings.exclude_lists)
+
+
+def _elsewhere(repository: Repository, revision: str, settings: IndexSettings) -> str:
+    """That nothing lies where volumes are looked for, and where they do."""
+    if isinstance(repository, Archives) or any(map(_is_volume, repository.list(revision, settings.folder))):
+        return ""
+    parent = settings.folder.rpartition("/")[0]
+    found = Counter("/".join(file.path.split("/")[: parent.count("/") + 2])
+                    for file in repository.list(revision, parent) if _is_volume(file))  # fmt: skip
+    places = ", ".join(f"{number} in {folder}" for folder, number in found.most_common(3))
+    return f"nothing lies in {settings.folder}" + (f" (but {places}: set folder)" if found else "") + "; "
+
+
+def _is_volume(file: RemoteFile) -> bool:
+    return file.path.endswith(SUFFIXES)
 
 
 def _report(name: str, listing: Listing, facts: dict[str, Any]) -> dict[str, object]:

@@ -29,7 +29,7 @@ from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
 from imgassets.io.base import BuildConfig
 from imgassets.io.ct_rate import ManifestContent, partitions_name, shard_partition, split_and_number
 from imgassets.io.sample_rows import ct_rows, volume_rows
-from imgassets.sources.ct_rate import CLASSES, VolumeRow
+from imgassets.sources.ct_rate import CLASSES, EXCLUDED, NO_CHEST, VolumeRow
 from imgassets.sources.ct_webdataset import Archives
 from imgassets.sources.hub import Folder, Hub, Repository, open_repository, sha256_of
 from imgassets.volumes.grid import Preprocessing, Rescale, SpacingSource
@@ -84,6 +84,13 @@ class CtVolumes(dg.Component, dg.Resolvable):
     revision: Annotated[str, _text("Branch, tag or commit; the index pins the commit it points to.")] = "main"
     splits: Annotated[list[str], _text("Splits there are.")] = field(default_factory=lambda: ["train", "valid"])
     folder: Annotated[str, _text("Folder of a split's volumes; {split} stands for it.")] = "dataset/{split}_fixed"
+    exclude_lists: Annotated[
+        list[str] | None,
+        _text(
+            "Lists, beside the tables, of volumes to leave out, {split} for the split; they do not count for "
+            f"max_skipped. Default: {NO_CHEST}, where there is one; [] for none."
+        ),
+    ] = None
     samples_per_shard: Annotated[int, _text("Volumes per shard.")] = 128
     workers: Annotated[int | None, _text("Volumes at a time; default: what memory allows.")] = None
     device: Annotated[Literal["cpu", "cuda"], _text("Where volumes are resampled.")] = "cpu"
@@ -201,7 +208,9 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
             revision = repository.pin()
             by_table = dataset.recipe.spacing_source == "csv"
             folder = dataset.folder.replace("{split}", split)
-            settings = IndexSettings(split, folder, size, by_table, dataset.recipe.nbytes)
+            lists = dataset.exclude_lists
+            chosen = None if lists is None else tuple(path.replace("{split}", split) for path in lists)
+            settings = IndexSettings(split, folder, size, by_table, dataset.recipe.nbytes, chosen)
             work = storage.vault.state / "downloads" / f"{dataset.name}-{split}"
             return Build(
                 lambda: make_index(repository, revision, settings, work),
@@ -212,6 +221,7 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
                     "samples_per_shard": CtVolumes.samples_per_shard,
                     "spacing": True,
                     "sample_bytes": Preprocessing().nbytes,
+                    "exclude_lists": None,
                 },
             )
 
@@ -365,6 +375,7 @@ def _manifest_content(dataset: CtVolumes, split: str, index: Artifact, parts: li
 
 def _judge_skips(dataset: CtVolumes, split: str, skipped: list[dict[str, Any]], volumes: int) -> None:
     limit = max(dataset.max_skipped, int(dataset.max_skipped_share * volumes))
+    skipped = [entry for entry in skipped if not str(entry["reason"]).startswith(f"{EXCLUDED}:")]
     if len(skipped) > limit:
         common = Counter(str(entry["reason"]).split(":")[0] for entry in skipped).most_common(3)
         reasons = ", ".join(f"{count} × {reason}" for reason, count in common)
