@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgassets import documents
 from imgassets.errors import BadInput
 from imgassets.extras import extra
+from imgassets.models.wrappers import FILTER, flat, unwrapped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
     from imgassets.models.config import NetworkConfig
     from imgassets.models.edm import Denoiser
 
-SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
-IN_FOLDER = ("model.safetensors", "pytorch_model.bin")
+SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+INDEX = ".index.json"
+"""Ends the name of a file that says which part holds which tensor, as Hugging Face's libraries write them."""
+IN_FOLDER = tuple(
+    f"{name}{suffix}"
+    for name in ("model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin")
+    for suffix in ("", INDEX)
+)
 """The generator's weights in a folder saved by accelerate; `pytorch_model_1.bin` is another network, the guidance."""
-PREFIXES = ("module.", "feedforward_model.")
-"""Wrappers' prefixes that training scripts leave on every key."""
-FILTER = ".resample_filter"
 
 
 def find_checkpoint(pattern: str | Path, root: Path | None = None) -> Path:
@@ -53,87 +58,77 @@ def find_checkpoint(pattern: str | Path, root: Path | None = None) -> Path:
             f"{path}: a pickle of the original EDM release runs code when it is opened, so it is refused; convert it "
             "once in its own environment with torch.save(network.state_dict(), 'checkpoint.pth')"
         )
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in SUFFIXES and not path.name.endswith(INDEX):
         raise BadInput(f"{path}: a checkpoint ends in {', '.join(SUFFIXES)}")
     return path
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, mapped from the file.
+def files_of(path: Path) -> list[Path]:
+    """The files of a checkpoint: itself, or an index and its parts.
+
+    Raises:
+        BadInput: the index names no parts, or one that is not beside it.
+    """
+    if not path.name.endswith(INDEX):
+        return [path]
+    try:
+        names = sorted(set(documents.parse(path.read_bytes())["weight_map"].values()))
+        parts = [path.with_name(name) for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path}: no index of a checkpoint in parts ({type(error).__name__}: {error})") from error
+    for part, name in zip(parts, names, strict=True):
+        if part.name != name or part.suffix not in SUFFIXES or not part.is_file():
+            raise BadInput(f"{path} names the part {name!r}, which is not beside it; download that too")
+    return [path, *parts]
+
+
+def read_state(path: Path) -> Mapping[object, object]:
+    """What a checkpoint holds, mapped from its files: tensors by name, maybe in containers, beside other values.
 
     Raises:
         BadInput: the file is empty, cut off, no checkpoint, holds anything but tensors, or would execute code.
     """
     if not path.stat().st_size:
         raise BadInput(f"{path}: the file is empty; a checkpoint was expected")
+    if path.name.endswith(INDEX):
+        return {name: value for part in files_of(path)[1:] for name, value in read_state(part).items()}
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    import torch
-
-    if not isinstance(state, Mapping) or not state:
-        raise BadInput(f"{path}: a state dict (names and tensors) was expected, found {type(state).__name__}")
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise BadInput(f"{path}: {name!r} is a {type(value).__name__}, no tensor; save network.state_dict() alone")
-    return {_bare(name): value for name, value in state.items()}
+    if not isinstance(state, Mapping) or next(flat(state), None) is None:
+        raise BadInput(f"{path}: a state dict (names and tensors) was expected, found {_told(state)}")
+    return state
 
 
-def load_network(path: Path, config: NetworkConfig) -> Denoiser:
+def load_network(path: Path, config: NetworkConfig, weights: str = "") -> Denoiser:
     """The network with the weights of `path`, in evaluation mode on the CPU, float32.
 
+    `weights` names the wrapper of those that are meant, where several sets fit.
+
     Raises:
-        BadInput: as `read_state`; or a key is missing, unexpected or of another shape (the first are named), or a
-            weight is not finite.
+        BadInput: as `read_state` and `unwrapped`; or a weight is not finite.
     """
     import torch
 
     from imgassets.models.edm import Denoiser
 
-    state = read_state(path)
     with torch.device("meta"):
         network = Denoiser(config)
     wanted = network.state_dict()
-    fit_keys(path, {k: tuple(v.shape) for k, v in state.items()}, {k: tuple(v.shape) for k, v in wanted.items()})
-    weights = {}
+    state = unwrapped(path, read_state(path), {k: tuple(v.shape) for k, v in wanted.items()}, weights)
+    values = {}
     for name in wanted:
         tensor = state.get(name, torch.full((1, 1, 2, 2), 0.25)).to(torch.float32)
         if not torch.isfinite(tensor).all():
             raise BadInput(f"{path}: {name} holds values that are not finite; the checkpoint is damaged")
         if name.endswith(FILTER) and not torch.equal(tensor, torch.full((1, 1, 2, 2), 0.25)):
             raise BadInput(f"{path}: {name} is not the 2x2 mean that this network resamples with")
-        weights[name] = tensor
-    network.load_state_dict(weights, assign=True)
+        values[name] = tensor
+    network.load_state_dict(values, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def fit_keys(path: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise `BadInput` unless names and shapes agree; only `resample_filter`, a constant, may be absent or extra."""
-    missing = [k for k in wanted if k not in found and not k.endswith(FILTER)]
-    extra = [k for k in found if k not in wanted and not k.endswith(FILTER)]
-    shaped = [k for k in wanted if k in found and found[k] != wanted[k]]
-    if not (missing or extra or shaped):
-        return
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} of {len(wanted)} keys missing ({_some(missing)})")
-    if extra:
-        problems.append(f"{len(extra)} unexpected ({_some(extra)})")
-    if shaped:
-        k = shaped[0]
-        problems.append(f"{len(shaped)} of another shape ({k} is {list(found[k])}, wanted {list(wanted[k])})")
-    raise BadInput(f"{path} does not fit the network: {'; '.join(problems)}; is network.json the right one?")
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:2]) + (", …" if len(names) > 2 else "")
-
-
-def _bare(name: str) -> str:
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
+def _told(state: object) -> str:
+    keys = list(state)[:5] if isinstance(state, Mapping) else []
+    return type(state).__name__ + (f" of {', '.join(map(repr, keys))}" if keys else "")
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:

@@ -33,6 +33,7 @@ from imgassets.images import judge, pixels
 from imgassets.images.header import BadImage
 from imgassets.models.checkpoint import read_state
 from imgassets.models.config import NetworkConfig
+from imgassets.models.wrappers import flat
 from imgassets.operations.links import Links
 from imgassets.ownership import home_id
 from imgassets.projects import Project
@@ -384,7 +385,7 @@ def _read_checkpoints(root: Path) -> None:
     if path.suffix == ".json":
         NetworkConfig.load(path)
     else:
-        [float(tensor.double().sum()) for tensor in read_state(path).values()]
+        [float(tensor.double().sum()) for _, _, tensor in flat(read_state(path))]
 
 
 def _read_vault(root: Path) -> None:

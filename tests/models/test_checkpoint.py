@@ -1,4 +1,5 @@
 import io
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch  # noqa: TID253
 from safetensors.torch import save_file
 
 from imgassets.errors import LIMIT, BadInput
-from imgassets.models.checkpoint import find_checkpoint, load_network
+from imgassets.models.checkpoint import files_of, find_checkpoint, load_network
 from tests.models.networks import TINY, state
 
 State = dict[str, torch.Tensor]
@@ -49,8 +50,17 @@ def without_filters(weights: State) -> State:
         lambda w: {"state_dict": w},
         lambda w: w | {"model.enc.16x16_conv.resample_filter": torch.ones(1, 1, 2, 2)},
         lambda w: {k: v.to(torch.float64) for k, v in w.items()},
+        lambda w: {f"_orig_mod.{k}": v for k, v in w.items()},
+        lambda w: {k.replace("model.", "model._orig_mod.", 1): v for k, v in w.items()},
+        lambda w: {"epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(1)}}}, "model": w},
+        lambda w: {"a": {"b": {"generator": {f"module._fsdp_wrapped_module.{k}": v for k, v in w.items()}}}},
+        lambda w: {"step": 3, **w},
+        lambda w: {"generator": w, "critic": {"head.weight": torch.ones(3, 3)}},
     ],
-    ids=["no filters", "module", "feedforward_model", "state_dict", "extra filter", "float64"],
+    ids=[
+        *("no filters", "module", "feedforward_model", "state_dict", "extra filter", "float64", "compiled"),
+        *("compiled inside", "beside an optimizer", "deep", "a number beside", "another network beside"),
+    ],
 )
 def test_what_training_scripts_leave_is_tolerated(tmp_path: Path, change: Callable[[State], object]) -> None:
     torch.save(change(state(TINY)), tmp_path / "a.pth")
@@ -75,15 +85,67 @@ def reshape(weights: State) -> State:
         (reshape, "model.out_conv.bias is [4], wanted [3]"),
         (lambda w: w | {"model.out_conv.bias": torch.tensor([0, float("nan"), 0])}, "model.out_conv.bias holds values"),
         (lambda w: w | {"model.enc.8x8_down.conv0.resample_filter": torch.ones(1, 1, 2, 2)}, "is not the 2x2 mean"),
-        (lambda w: w | {"step": 3}, "'step' is a int, no tensor"),
+        (lambda w: {"model": w, "ema": w}, "2 sets of weights fit the network (model, ema), and which is meant"),
+        (lambda w: w | {f"ema.{k}": v for k, v in w.items()}, "fit the network ('' (no wrapper), ema)"),
+        (lambda w: w | {f"_orig_mod.{k}": v for k, v in w.items()}, "two tensors called model."),
+        (lambda w: {"model": drop(w)}, "keys missing (model.out_conv.bias)"),
+        (lambda w: {"net": {"x.weight": torch.ones(2)}, "step": 3}, "keys missing (model."),
         (lambda _: torch.zeros(3), "found Tensor"),
         (lambda _: {}, "found dict"),
+        (lambda _: {"epoch": 3, "path": "x"}, "found dict of 'epoch', 'path'"),
     ],
-    ids=["missing", "unexpected", "shape", "nan", "filter", "not a tensor", "tensor", "empty dict"],
+    ids=[
+        *("missing", "unexpected", "shape", "nan", "filter", "a copy", "a copy beside", "twice", "missing inside"),
+        *("another network", "tensor", "empty dict", "no tensors"),
+    ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path: Path, change: Callable[[State], object], expected: str) -> None:
     torch.save(change(state(TINY)), tmp_path / "a.pth")
     assert expected in refused(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("chosen", ["model", "ema", "copies.ema"])
+def test_one_of_several_is_named(tmp_path: Path, chosen: str) -> None:
+    other = {key: value + 1 for key, value in without_filters(state(TINY)).items()}
+    sets = {name: state(TINY) if name == chosen else other for name in ("model", "ema")}
+    if "." in chosen:
+        sets = {"ema": state(TINY), "x": other}
+    torch.save({"copies": sets}, tmp_path / "a.pth")
+    loaded = load_network(tmp_path / "a.pth", TINY, chosen).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state(TINY).items())
+    with pytest.raises(BadInput, match="none of them is called 'average'"):
+        load_network(tmp_path / "a.pth", TINY, "average")
+
+
+def in_parts(folder: Path, suffix: str) -> Path:
+    """As Hugging Face's libraries save what is large."""
+    weights, names = state(TINY), sorted(state(TINY))
+    parts = {f"model-0000{k + 1}-of-00002{suffix}": names[k::2] for k in range(2)}
+    for name, keys in parts.items():
+        part = {key: weights[key] for key in keys}
+        save_file(part, folder / name) if suffix == ".safetensors" else torch.save(part, folder / name)
+    stem = "model.safetensors" if suffix == ".safetensors" else "pytorch_model.bin"
+    index = folder / f"{stem}.index.json"
+    index.write_text(json.dumps({"weight_map": {key: name for name, keys in parts.items() for key in keys}}))
+    return index
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_parts_are_read_by_their_index(tmp_path: Path, suffix: str) -> None:
+    index = in_parts(tmp_path, suffix)
+    assert find_checkpoint(tmp_path) == find_checkpoint(index) == index
+    loaded = load_network(index, TINY).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state(TINY).items())
+    assert files_of(index) == [index, *(tmp_path / f"model-0000{k}-of-00002{suffix}" for k in (1, 2))]
+    (tmp_path / f"model-00002-of-00002{suffix}").unlink()
+    assert "names the part 'model-00002-of-00002" in refused(index)
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "", 3, None])
+def test_an_index_names_parts_beside_it(tmp_path: Path, name: object) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": name}}))
+    assert refused(index)
 
 
 class Evil:

@@ -60,8 +60,12 @@ class Activations(dg.Component, dg.Resolvable):
         None
     )
     checkpoint: Annotated[
-        str, Describe(description="Weights below $IMGASSETS_RAW: a file, a folder of accelerate, or a glob of one.")
+        str,
+        Describe(description="Weights below $IMGASSETS_RAW: a file, a folder (of accelerate, of parts), or a glob."),
     ] = "dmd2/checkpoint.[pbs]*"
+    weights: Annotated[
+        str, Describe(description="Which weights of a checkpoint with several that fit, by the name around them: ema.")
+    ] = ""
     network: Annotated[
         str, Describe(description="JSON of the network's shape below $IMGASSETS_RAW; absent: the published one.")
     ] = "dmd2/network.json"
@@ -156,7 +160,7 @@ class Activations(dg.Component, dg.Resolvable):
 
     def network_run(self, storage: Storage, device: Device) -> NetworkRun:
         """The network of one run."""
-        return NetworkRun(storage, device, self.checkpoint, self.network, self.extraction, self.dtype)
+        return NetworkRun(storage, device, self.checkpoint, self.network, self.extraction, self.dtype, self.weights)
 
     def check(self) -> None:
         """Find what is wrong with the attributes, without opening any weights.

@@ -77,11 +77,17 @@ def output_settings(
     asked: Extraction = Extraction(),  # noqa: B008  (a value)
     compute: Compute = Compute(),  # noqa: B008
     network: NetworkConfig = NetworkConfig(),  # noqa: B008
+    weights: str = "",
 ) -> dict[str, Any]:
     """What decides any output, as JSON values."""
     names = ("input_mode", "seed", "batch_size", "class_conditioning")
     shared = {"conditioning_sigma": float(asked.conditioning_sigma)} | {name: getattr(asked, name) for name in names}
-    return shared | {"dtype": compute.dtype, "compile": compute.compile, "network": network.as_dict()}
+    return shared | {
+        "dtype": compute.dtype,
+        "compile": compute.compile,
+        "network": network.as_dict(),
+        "weights": weights,
+    }
 
 
 def kept_settings(asked: Extraction, layers: Sequence[str]) -> dict[str, Any]:

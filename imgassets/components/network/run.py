@@ -16,7 +16,7 @@ from imgassets.environment import Device, Storage
 from imgassets.errors import BadInput
 from imgassets.io.activations import IMAGES, RECONSTRUCTED, NetworkOutputs
 from imgassets.io.artifacts import Build, Estimate
-from imgassets.models.checkpoint import find_checkpoint
+from imgassets.models.checkpoint import files_of, find_checkpoint
 from imgassets.models.config import NetworkConfig
 from imgassets.models.extract import Batch, Extractor, Outputs
 from imgassets.models.selection import Selection, select
@@ -33,6 +33,7 @@ class NetworkRun:
     network: str
     extraction: Extraction
     dtype: str | None = None
+    weights: str = ""
 
     @cached_property
     def path(self) -> Path:
@@ -61,17 +62,17 @@ class NetworkRun:
         from imgassets.models.device import choose_device, place
 
         choose_device(self.compute)
-        return place(load_network(self.path, self.config), self.compute)
+        return place(load_network(self.path, self.config, self.weights), self.compute)
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Checksum of the weights."""
-        return self.storage.raw_checksums(self.path)
+        """Checksums of the weights' files."""
+        return {k: v for file in files_of(self.path) for k, v in self.storage.raw_checksums(file).items()}
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides any output, as JSON values."""
-        return output_settings(self.extraction, self.compute, self.config)
+        return output_settings(self.extraction, self.compute, self.config, self.weights)
 
     @property
     def kept(self) -> dict[str, Any]:
