@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,15 @@ def write_embedding(embedding: Embedding, stage: Stage) -> None:
         sink.write(json.dumps(embedding.report, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
     plane = np.stack([embedding.points[name].to_numpy() for name in ("umap_x", "umap_y")], axis=1)
     picture = io.BytesIO()
-    scatter(plane, np.array(embedding.points["kind"].to_pylist())).save(picture, "PNG")
+    warnings = [layer["warning"] for layer in embedding.report.get("layers", {}).values() if "warning" in layer]
+    scatter(plane, np.array(embedding.points["kind"].to_pylist()), notes=warnings[:1]).save(picture, "PNG")
     with stage.create(PLOT) as sink:
         sink.write(picture.getvalue())
 
 
-def scatter(plane: NDArray[np.float32], kinds: NDArray[np.str_], size: int = 640) -> Any:
-    """A Pillow image of (N, 2) points, coloured by kind; kinds take turns, so that none hides the other."""
+def scatter(plane: NDArray[np.float32], kinds: NDArray[np.str_], size: int = 640, notes: Sequence[str] = ()) -> Any:
+    """A Pillow image of (N, 2) points, coloured by kind, `notes` at its foot; kinds take turns, so that none hides the
+    other."""
     from PIL import Image, ImageDraw
 
     edge = 24
@@ -66,6 +69,9 @@ def scatter(plane: NDArray[np.float32], kinds: NDArray[np.str_], size: int = 640
         top = 6 + 14 * row
         draw.rectangle((6, top, 16, top + 10), fill=colour)
         draw.text((22, top), f"{kind} ({np.count_nonzero(kinds == kind)})", fill="black")
+    lines = [line for note in notes for line in textwrap.wrap(f"Fréchet distance: {note}", 100)]
+    for row, line in enumerate(reversed(lines)):
+        draw.text((6, size - 16 - 12 * row), line, fill="black")
     return canvas
 
 

@@ -37,6 +37,11 @@ class ImageHeader:
         return {"L": "gray", "CMYK": "cmyk"}.get(self.mode, "rgb") if self.kind == "jpg" else "rgb"  # type: ignore[return-value]
 
     @property
+    def is_wide(self) -> bool:
+        """Whether its values are wider than a byte, so that it depends on them what an 8-bit picture shows."""
+        return self.mode.startswith("I") or self.mode == "F"
+
+    @property
     def is_ordinary(self) -> bool:
         """Whether every JPEG decoder shows these bytes as gray or RGB, so that they can be kept as they are."""
         return self.kind == "jpg" and self.mode != "CMYK"
@@ -48,6 +53,7 @@ class ImageHeader:
             "cmyk": self.mode in {"CMYK", "YCCK"},
             "grayscale": self.mode in {"L", "1", "LA"},
             "16_bit": self.mode.startswith("I"),
+            "fractions": self.mode == "F",
             "transparent": self.mode in {"RGBA", "LA", "PA"},
             "exif_rotated": self.orientation != 1,
             "animated": self.frames > 1,

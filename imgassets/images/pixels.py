@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from imgassets.images.header import BadImage, ImageHeader
 from imgassets.images.jpeg import START, jpeg_header
 from imgassets.images.judge import header_of, inspect, opened, read_header
-from imgassets.images.sniff import extension
+from imgassets.images.sniff import extension, lossy_kind
 
 QUALITY = 100
 """Quality of images that become JPEGs, with 4:2:0 chroma: what the reference conversion uses."""
@@ -166,6 +166,8 @@ def inspect_label(data: bytes) -> tuple[int, int]:
     if extension(data) == "npy":
         height, width = decode_label(data).shape[:2]
         return height, width
+    if lossy := lossy_kind(data):
+        raise BadImage(f"is {lossy}, which changes the labels around every edge: save them as PNG, or as NPY")
     header = inspect(data, walk=False)
     if header.warning is not None:
         raise BadImage(f"is damaged: {header.warning}")
@@ -207,13 +209,31 @@ def _converted(image: Any, mode: str) -> Any:
     image.load()
     if not mode or image.mode == mode:
         return image
-    if image.mode.startswith("I") and mode not in {"I", "F", "I;16"}:
-        # Pillow clips 16-bit values at 255; their upper byte is what a viewer shows
-        upper = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-        return _image(upper, "L").convert(mode)
+    if (image.mode.startswith("I") or image.mode == "F") and mode not in {"I", "F", "I;16"}:
+        small = image.mode == "I" and image.format != "PPM"  # 32 bits; Pillow spreads a PPM's values over 16
+        return _image(eight_bits(np.asarray(image), small), "L").convert(mode)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert(mode)
+
+
+def eight_bits(values: NDArray[Any], small: bool = False) -> NDArray[np.uint8]:
+    """Grey values as bytes: fractions of 0 to 1 spread over 0 to 255, of 0 to 255 as they are, integers' upper byte.
+
+    Pillow would clip them. `small` takes integers that are all below 256 as they are.
+
+    Raises:
+        BadImage: they are in none of these ranges, so what is black and what is white is not known.
+    """
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if values.dtype.kind == "f":
+        if not 0 <= low <= high <= 255:  # nor is it where one is no number
+            raise BadImage(f"has fractions from {low:g} to {high:g}: expected 0 to 1, or 0 to 255; convert it first")
+        return np.asarray(np.rint(values * 255 if high <= 1 else values), np.uint8)
+    if low < 0 or high > 65535:
+        raise BadImage(f"has values from {low} to {high}: expected 0 to 65535; convert it first")
+    small_enough = small and high < 256
+    return np.asarray(values if small_enough else values >> 8, np.uint8)
 
 
 def _image(array: NDArray[Any], mode: str) -> Any:

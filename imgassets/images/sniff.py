@@ -30,6 +30,10 @@ def extension(data: bytes | memoryview) -> str:
 
 HEAD = 64
 """Bytes of a file that tell its kind."""
+LOSSY = {"jpg": "JPEG", "heic": "HEIC", "avif": "AVIF", "jp2": "lossy JPEG 2000", "webp": "lossy WebP"}
+COD, REVERSIBLE = b"\xff\x52", 13
+"""The marker of a JPEG 2000 stream's coding style, and how far behind it a 1 says that its wavelet is the reversible
+one (ISO 15444-1, A.6.1)."""
 STRONG = frozenset({"jpg", "png", "gif", "tif", "webp"})
 NEWER: tuple[tuple[bytes, str], ...] = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "jp2"),
@@ -66,3 +70,14 @@ def image_kind(head: bytes) -> str:
 
 def _any(brands: tuple[bytes, ...], found: bytes) -> bool:
     return any(brand in found for brand in brands)
+
+
+def lossy_kind(data: bytes) -> str:
+    """The name of a format, if these bytes are an image whose pixels it has changed; else empty."""
+    kind = image_kind(data[:HEAD])
+    if kind == "webp" and b"VP8 " not in data:  # the chunk of lossy pixels
+        return ""
+    if kind == "jp2":
+        at = data.find(COD) + REVERSIBLE
+        return "" if data[at : at + 1] == b"\x01" else LOSSY[kind]
+    return LOSSY.get(kind, "")

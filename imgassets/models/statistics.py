@@ -105,6 +105,47 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     return float(np.sum((a.mean - b.mean) ** 2)) + max(trace, 0.0)
 
 
+UNEQUAL = 10
+"""Times as many samples on one side as on the other from which on that alone is worth a warning."""
+
+
+def frechet_bias(of: Moments, n: int, m: int, seed: int = 0) -> float:
+    """The distance that samples of n and of m show although both come from one normal distribution, which has `of`'s
+    covariance: of so few, the distance is that much too large. One draw of each, by Bartlett's decomposition.
+    """
+    values, vectors = np.linalg.eigh(of.covariance)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    rng = np.random.default_rng(seed)
+    return frechet_distance(*(_drawn(root, count, rng) for count in (n, m)))
+
+
+def frechet_warning(real: Moments, generated: Moments) -> str | None:
+    """Why the distance of these tells little, or None: fewer samples than features, or badly unequal numbers."""
+    n, m, features = real.count, generated.count, len(real.mean)
+    if min(n, m) <= features:
+        why = f"{min(n, m)} samples are no more than the {features} features, so a covariance has no full rank"
+    elif max(n, m) > UNEQUAL * min(n, m):
+        why = f"{n} real and {m} generated samples are badly unequal"
+    else:
+        return None
+    more = real if n > m else generated
+    return f"{why}; two samples of one distribution would be about {frechet_bias(more, n, m):.4g} apart"
+
+
+def _drawn(root: Float64, count: int, rng: np.random.Generator) -> Moments:
+    """Moments of `count` normal rows of mean 0 and covariance `root` @ `root`, without the rows where they are many."""
+    c = len(root)
+    mean = rng.standard_normal(c) @ root / np.sqrt(count)
+    free = count - 1
+    if free < c:
+        rows = rng.standard_normal((free, c)) @ root
+        return Moments(count, mean, rows.T @ rows)
+    lower = np.tril(rng.standard_normal((c, c)), -1)
+    np.fill_diagonal(lower, np.sqrt(rng.chisquare(free - np.arange(c))))
+    half = root @ lower
+    return Moments(count, mean, half @ half.T)
+
+
 @dataclass(frozen=True)
 class Overlap:
     """How far two sets of features cover each other (Kynkäänniemi et al. 2019; Naeem et al. 2020)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from imgassets.errors import BadInput
@@ -39,16 +40,38 @@ def find_batches(folder: str | os.PathLike[str], names: Iterable[str]) -> dict[s
         why = ""
     if not found:
         raise BadInput(
-            f"No NPZ files found in {folder}{why}: expected {_listed(declared)}; put the ImageNet batches there "
-            "or set IMGASSETS_RAW to the folder that holds this one"
-        )
+            f"No NPZ files found in {folder}{why}: expected {_listed(declared)}; "
+            + (_instead(folder, declared) or "put the ImageNet batches there or set IMGASSETS_RAW to the folder that "
+               "holds this one")
+        )  # fmt: skip
     missing = [name for name in declared if f"{name}.npz" not in found]
     if missing:
         raise BadInput(
             f"{folder} lacks {_listed(missing)}, declared by the dataset; "
-            "put it there or take it out of the dataset's batches"
+            + (_instead(folder, missing) or "put it there or take it out of the dataset's batches")
         )
     return {name: folder / f"{name}.npz" for name in declared}
+
+
+def _instead(folder: Path, names: list[str]) -> str:
+    """What there is of the batches though it is no NPZ file, and what to do with it; empty where there is nothing."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+    except OSError:
+        return ""
+    for entry in entries:
+        if entry.is_file() and entry.name.partition(".")[0] in names and _head(entry.path) == b"\x80":
+            return f"{entry.name} is the pickled download, which is never opened: get the .npz files instead"
+        if entry.is_dir() and (found := [n for n in names if Path(entry.path, f"{n}.npz").is_file()]):
+            return f"{entry.name}/ has {_listed(found)}: move them up, or give that folder as root"
+    archives = [entry.name for entry in entries if entry.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))]
+    return f"{archives[0]} is an archive: unpack it here (unzip {archives[0]})" if archives else ""
+
+
+def _head(path: str) -> bytes:
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(1)
+    return b""
 
 
 def batch_offsets(

@@ -33,7 +33,7 @@ EXCLUDED = "excluded"
 """How the reason begins for which a volume is left out that a list names."""
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 """As Python, JSON, numpy and DICOM write it; not with a comma for its point, which stands between numbers too."""
-NAMELESS = re.compile(r"(Unnamed: \d+)?")
+NAMELESS = re.compile(r"(Unnamed: \d+(\.\d+)?)?")
 """A column that pandas saved its index as, once or twice."""
 KINDS = (
     "listed_but_absent",
@@ -85,7 +85,9 @@ def read_table(path: Path, name: str, needed: Iterable[str]) -> Table:
             for values in reader:
                 row = {column: values[column] for column in columns}
                 if None in values or None in values.values():
-                    found = sum(value is not None for value in values.values()) + len(values.get(None) or ())
+                    found = sum(value is not None for key, value in values.items() if key is not None) + len(
+                        values.get(None) or ()
+                    )
                     expected = len(reader.fieldnames or ())
                     raise BadInput(f"{name}, line {line}: {found} values, {expected} are expected.")
                 line = reader.line_num + 1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from imgassets.columns import Field, array_field
 from imgassets.images.header import BadImage, ImageHeader
 from imgassets.images.judge import MANY, inspect, read_header
-from imgassets.images.pixels import inspect_label
+from imgassets.images.pixels import examine, inspect_label
 from imgassets.images.sniff import HEAD, image_kind
 from imgassets.sources.base import BadSamples, Samples, Source
 
@@ -81,11 +81,17 @@ class ImageFiles(Source):
 
     def read(self, indices: Sequence[int]) -> Samples:
         """Columns of some samples; see `Source.read`."""
-        return self._read(indices, partial(inspect, walk=len(self.items) >= MANY))
+        return self._read(indices, partial(self._judge, walk=len(self.items) >= MANY))
 
     def unjudged(self, indices: Sequence[int]) -> Samples:
         """The same, of which only the headers are looked at."""
         return self._read(indices, read_header)
+
+    def _judge(self, data: bytes, walk: bool) -> ImageHeader:
+        header = inspect(data, walk)
+        if header.is_wide:  # whether its values can be shown is not known before it is tried
+            examine(data, self.fields[0].mode)
+        return header
 
     def _read(self, indices: Sequence[int], judge: Callable[[bytes], ImageHeader]) -> Samples:
         images: list[bytes] = []

@@ -14,7 +14,17 @@ from PIL import Image
 
 from imgassets.images.header import BadImage
 from imgassets.images.judge import read_header
-from imgassets.images.pixels import MODES, decode, decode_label, encode, examine, nearest, resize, to_image
+from imgassets.images.pixels import (
+    MODES,
+    decode,
+    decode_label,
+    encode,
+    examine,
+    inspect_label,
+    nearest,
+    resize,
+    to_image,
+)
 from imgassets.testing.making import encoded, picture
 
 
@@ -37,6 +47,68 @@ def test_cmyk() -> None:
     data = encoded(picture(1, 12, 15, "CMYK"))
     np.testing.assert_array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
     assert read_header(data).notes == ("cmyk",)
+
+
+def wide(values: Any, dtype: Any, kind: str = "TIFF") -> bytes:
+    """An image of values wider than a byte."""
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(values, dtype).reshape(1, -1)).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "seen"),
+    [
+        ([0.0, 0.5, 1.0], np.float32, [0, 128, 255]),
+        ([0.0, 1.5, 255.0], np.float32, [0, 2, 255]),
+        ([0, 7, 255], np.int32, [0, 7, 255]),
+        ([0, 256, 65535], np.int32, [0, 1, 255]),
+        ([0, 7, 255], np.uint16, [0, 0, 0]),
+        ([0, 256, 65535], np.uint16, [0, 1, 255]),
+    ],
+)
+def test_wide_values_are_shown_by_a_rule(values: list[float], dtype: Any, seen: list[int]) -> None:
+    data = wide(values, dtype)
+    assert decode(data, "L")[0, :, 0].tolist() == seen
+    assert examine(data, "RGB")[1][0, :, 0].tolist() == seen
+    assert {"16_bit", "fractions"} & set(examine(data)[0].notes)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([-1.0, 1.0], np.float32),
+        ([0.0, 256.0], np.float32),
+        ([0.0, np.nan], np.float32),
+        ([0.0, np.inf], np.float32),
+        ([-1, 5], np.int32),
+        ([0, 65536], np.int32),
+    ],
+)
+def test_values_of_no_known_range_are_refused(values: list[float], dtype: Any) -> None:
+    with pytest.raises(BadImage, match="expected 0 to"):
+        decode(wide(values, dtype), "RGB")
+    assert decode(wide(values, dtype), "F" if dtype == np.float32 else "I").shape == (1, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("WEBP", {}), ("JPEG2000", {"irreversible": True}), ("AVIF", {})],
+)
+def test_lossy_labels_are_refused(kind: str, options: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(file, kind, **options)
+    with pytest.raises(BadImage, match=r"which changes the labels .*: save them as PNG"):
+        inspect_label(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("JPEG2000", {}), ("TIFF", {}), ("GIF", {})]
+)
+def test_lossless_labels_are_taken(kind: str, options: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(file, kind, **options)
+    assert inspect_label(file.getvalue()) == (16, 16)
 
 
 def test_16_bit_keeps_its_upper_byte() -> None:

@@ -9,7 +9,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imgassets.errors import BadInput
-from imgassets.sources.ct_rate import CLASSES, Listing, Table, join, key_of, read_table, report_of, table_paths
+from imgassets.sources.ct_rate import (
+    CLASSES,
+    Listing,
+    Table,
+    join,
+    key_of,
+    read_list,
+    read_table,
+    report_of,
+    table_paths,
+    why_none,
+)
 from imgassets.sources.hub import RemoteFile
 
 METADATA = {"RescaleSlope": "1", "RescaleIntercept": "-1024", "XYSpacing": "[0.75, 0.7]", "ZSpacing": "1.5"}
@@ -110,9 +121,13 @@ def test_reads_tables_as_they_are(tmp_path: Path) -> None:
     [
         (b"", "no column 'VolumeName'"),
         (b"VolumeName,B\n", "no column 'A'"),
-        (b"VolumeName,A\nx\n", "2 values are expected"),
-        (b"VolumeName,A\nx,1,2\n", "2 values are expected"),
-        (b"VolumeName,A\nx,\xff\n", "no CSV in UTF-8"),
+        (b"VolumeName,A\nx\n", "line 2: 1 values, 2 are expected"),
+        (b"VolumeName,A\nx,1,2\n", "line 2: 3 values, 2 are expected"),
+        (b",VolumeName,A\n0,x,1,2\n", "line 2: 4 values, 3 are expected"),
+        (b"VolumeName,A\nx,\xff\n", "not in UTF-8"),
+        (b'VolumeName,A\nx,"1\n2"\ny,"a "b" c"\n', "line 4: ',' expected after '\"'"),
+        (b'VolumeName,A\nx,"1\n2"\ny\n', "line 4: 1 values"),
+        (b'VolumeName,A\nx,"1\n2\n', "line 2: unexpected end of data"),
     ],
 )
 def test_refuses_tables_that_are_none(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -120,6 +135,47 @@ def test_refuses_tables_that_are_none(tmp_path: Path, content: bytes, reason: st
     with pytest.raises(BadInput, match=r"t\.csv") as error:
         read_table(tmp_path / "t.csv", "t.csv", ["A"])
     assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("header", [b",VolumeName,A", b"Unnamed: 0.1,Unnamed: 0,VolumeName,A"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_an_index_of_pandas_is_no_column(tmp_path: Path, header: bytes, end: bytes) -> None:
+    row = b"0," * (header.count(b",") - 1) + b"x.nii.gz,1"
+    (tmp_path / "t.csv").write_bytes(end.join([header, row, b""]))
+    found = read_table(tmp_path / "t.csv", "t.csv", ["A"])
+    assert (found.columns, found.rows) == (("VolumeName", "A"), {"x": {"VolumeName": "x.nii.gz", "A": "1"}})
+
+
+@pytest.mark.parametrize(
+    "text", ["[0.75, 0.7]", "(0.75, 0.7)", "0.75 0.7", "0.75,0.7", "['0.75', '0.7']", "[0.75 0.70]", "0.75\\7e-1"]
+)
+def test_spacings_of_any_list_spelling(text: str) -> None:
+    (volume,) = listing(["x"], metadata=table("metadata.csv", ["x"], METADATA | {"XYSpacing": text})).volumes
+    assert (volume.skip, volume.spacing) == (None, (0.75, 0.7, 1.5))
+
+
+@pytest.mark.parametrize("text", ["0,75, 0,7", "[0.75]", "[1, 2, 3]", "nan nan", "0.75 x 0.7", "[-1, 1]", ""])
+def test_spacings_that_are_none(text: str) -> None:
+    found = listing(["x"], metadata=table("metadata.csv", ["x"], METADATA | {"XYSpacing": text}))
+    assert found.volumes[0].skip == f"no spacing: XYSpacing {text!r}, ZSpacing '1.5' in metadata.csv"
+    assert why_none(found.volumes) == f"1 × {found.volumes[0].skip} (x)"
+
+
+def test_lists_name_files_or_paths(tmp_path: Path) -> None:
+    (tmp_path / "l").write_text(
+        "\ufefftrain_1_a_1.nii.gz\r\n\n # a note\ndata/train_2_a_1.nii.gz  # head\ntrain_3_a_1\n"
+    )
+    assert read_list(tmp_path / "l") == {"train_1_a_1", "train_2_a_1", "train_3_a_1"}
+    (tmp_path / "l").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInput, match="l is no list in UTF-8"):
+        read_list(tmp_path / "l")
+
+
+def test_reasons_are_counted() -> None:
+    found = listing(["a", "b", "c"], present=["c"], reports=table("reports.csv", ["a", "b"], REPORT))
+    assert why_none(found.volumes) == (
+        "2 × absent: listed in the tables, no such file in the repository (a); 1 × unlisted: no row in reports.csv (c)"
+    )
 
 
 def test_names() -> None:

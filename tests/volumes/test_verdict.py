@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgassets.volumes.verdict import histogram, middle_out, verdict
+from imgassets.volumes.verdict import histogram, left_raw, middle_out, verdict
 from imgassets.volumes.volume import Volume
 from tests.volumes.phantom import chest
 
@@ -54,6 +54,28 @@ def test_double_rescale_is_implausible() -> None:
     assert "implausible" in str(judge(data, 1.0, -8192.0))
     assert "implausible" in str(judge(data, scale=(1.0, -8192.0)))
     assert "not finite" in str(judge(data, scale=(float("nan"), 0.0)))
+
+
+@pytest.mark.parametrize(
+    ("lowest", "scale", "told", "raw"),
+    [
+        (0, (1, 0), (1, -1024), True),  # detector values, which the table would make HU
+        (124, (1, 0), (1, -1024), True),
+        (-1000, (1, 0), (1, -1024), False),
+        (0, (1, -1024), (1, -1024), False),  # the file scales itself
+        (0, (-1, 0), (1, -1024), True),
+        (-2000, (-1, 0), (1, -1024), True),
+        (2000, (-1, 0), (1, -1024), False),
+        (0, (1, 0), (1, 0), False),  # the table tells of nothing that could have been left out
+        (0, (1, 0), None, False),
+    ],
+)
+def test_raw_values_lack_air(
+    lowest: int, scale: tuple[float, float], told: tuple[float, float] | None, raw: bool
+) -> None:
+    data = np.full((9, 6, 7), 40, np.int16)
+    data[8, 5, 6] = lowest
+    assert (left_raw(Volume(data, *scale, None), told) is not None) is raw
 
 
 def test_middle_out_visits_every_slice_once() -> None:

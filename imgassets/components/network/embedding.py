@@ -14,7 +14,7 @@ from imgassets.formats.features import pooled_matrix
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate, as_inputs
 from imgassets.models.embedding import UmapSettings, principal_components, umap_plane
 from imgassets.models.settings import Extraction
-from imgassets.models.statistics import Moments, frechet_distance, merge, overlap
+from imgassets.models.statistics import Moments, frechet_distance, frechet_warning, merge, overlap
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,10 +82,8 @@ class EmbeddingRun:
             "umap_y": plane[:, 1],
         }
         distances = {
-            layer: {
-                "frechet_distance": frechet_distance(_moments(real, layer), _moments(made, layer)),
-                **asdict(overlap(pooled["real"][layer], pooled["generated"][layer], NEIGHBOURS)),
-            }
+            layer: _distance(_moments(real, layer), _moments(made, layer))
+            | asdict(overlap(pooled["real"][layer], pooled["generated"][layer], NEIGHBOURS))
             for layer in layers
         }
         samples = {f"{kind}_samples": len(table) for kind, table in tables.items()}
@@ -122,6 +120,11 @@ def _layers(parts: list[Artifact]) -> list[str]:
                 f"{first[0].asset}/{first[0].partition} {', '.join(first[1])}: make both with the same layers"
             )
     return first[1]
+
+
+def _distance(real: Moments, generated: Moments) -> dict[str, Any]:
+    warning = frechet_warning(real, generated)
+    return {"frechet_distance": frechet_distance(real, generated)} | ({"warning": warning} if warning else {})
 
 
 def _moments(parts: list[Artifact], layer: str) -> Moments:
