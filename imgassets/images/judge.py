@@ -19,6 +19,8 @@ from zlib import crc32
 
 import simplejpeg
 
+from imgassets.foreign import HEAD as FOREIGN
+from imgassets.foreign import foreign
 from imgassets.images import jpeg_scan
 from imgassets.images.header import MAX_PIXELS, BadImage, ImageHeader
 from imgassets.images.jpeg import END, SCAN, START, jpeg_header, segments
@@ -94,7 +96,8 @@ def opened(data: bytes | memoryview) -> Iterator[Image.Image]:
                 needed = f"without the plug-in {PLUG_INS[newer][1]}" if newer in PLUG_INS else "by Pillow as installed"
                 raise BadImage(f"is {newer.upper()}, damaged or not readable {needed}") from None
             damaged = f"has a damaged header, and begins as a {kind} file"
-            raise BadImage(f"is no image: it begins with {bytes(data[:12])!r}" if kind == "bin" else damaged) from None
+            begins = foreign(bytes(data[:FOREIGN])) or f"is no image: it begins with {bytes(data[:12])!r}"
+            raise BadImage(begins if kind == "bin" else damaged) from None
         except (MemoryError, Image.DecompressionBombError):
             raise BadImage(f"declares more pixels than the {MAX_PIXELS} allowed, or than fit into memory") from None
         except Exception as error:

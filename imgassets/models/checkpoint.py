@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from imgassets import documents
 from imgassets.errors import BadInput
 from imgassets.extras import extra
+from imgassets.foreign import HEAD, foreign
 from imgassets.models.wrappers import FILTER, flat, unwrapped
 
 if TYPE_CHECKING:
@@ -138,7 +139,9 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         state: Mapping[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise BadInput(f"{path}: not a readable safetensors file ({error})") from error
+        with path.open("rb") as file:
+            told = foreign(file.read(HEAD)) or f"is not a readable safetensors file ({error})"
+        raise BadInput(f"{path} {told}") from error
     return state
 
 
@@ -147,13 +150,14 @@ def _read_torch(path: Path) -> object:
 
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
-            bare = file.read(1) == b"\x80"
-        if bare:
+            head = file.read(HEAD)
+        if head[:1] == b"\x80":
             raise BadInput(
                 f"{path}: a bare pickle can run code when it is opened, so it is refused; save network.state_dict() "
                 "with torch.save of PyTorch 1.6 or later"
             )
-        raise BadInput(f"{path}: not a checkpoint; a file saved by torch.save was expected")
+        told = foreign(head) or "is not a checkpoint; a file saved by torch.save was expected"
+        raise BadInput(f"{path} {told}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the unpickler raises whatever the bytes make it raise

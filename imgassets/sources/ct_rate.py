@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imgassets.errors import BadInput
+from imgassets.foreign import HEAD, foreign
 from imgassets.sources.batches import natural_key
 from imgassets.sources.hub import RemoteFile
 
@@ -75,6 +76,9 @@ def read_table(path: Path, name: str, needed: Iterable[str]) -> Table:
     rows: dict[str, Mapping[str, str]] = {}
     repeated, contradicted = set(), set()
     line = 1
+    with path.open("rb") as opened:
+        if what := foreign(opened.read(HEAD)):
+            raise BadInput(f"{name} {what}.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)

@@ -48,7 +48,7 @@ def class_folder(
     walk = Walk(root)
     names = sorted(walk.classes(), key=natural_key)
     if not names:
-        raise BadInput(f"{root} has no class folders: images belong into {root}/<class>/<image>.")
+        raise BadInput(f"{root} has no class folders{_archives(walk)}: images belong into {root}/<class>/<image>.")
     _refuse_other_encodings(root, names)
     _refuse_doubles(root, names)
     if class_to_idx is None:
@@ -66,7 +66,8 @@ def class_folder(
     if empty and on_error == "fail" and full:
         raise BadInput(f"{root}/{empty[0]} holds no image: remove the folder, or set on_error: skip.")
     if not full:
-        raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}) in its {len(names)} class folders.")
+        kinds = ", ".join(sorted(EXTENSIONS))
+        raise BadInput(f"{root} holds no images ({kinds}) in its {len(names)} class folders{_archives(walk)}.")
     numbers = numbered(full, order) if class_to_idx is None else dict(class_to_idx)
     full.sort(key=numbers.__getitem__) if order == "text" else None
     left_out = {"empty_classes": empty, "without_class": [shown(name) for name in sorted(walk.loose)]}
@@ -134,6 +135,11 @@ def _sorted(walk: Walk) -> list[str]:
 def _stem(path: str) -> str:
     folder, slash, name = path.rpartition("/")
     return unicodedata.normalize("NFC", folder + slash + (name.rpartition(".")[0] or name))
+
+
+def _archives(walk: Walk) -> str:
+    count, some = walk.passed.get("archive", (0, []))
+    return f", but {count} archives, which are not looked into: unpack {some[0]}" if count else ""
 
 
 def _walked(*walks: Walk) -> dict[str, Any]:

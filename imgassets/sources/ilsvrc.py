@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from imgassets.classes import imagenet_classes
 from imgassets.errors import BadInput
 from imgassets.sources.nested_tar import Member, Tape, walk
+from imgassets.sources.walk import is_stray
 
 SYNSET_LABELS = "synset_labels.txt"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -71,8 +73,12 @@ def train_groups(tape: Tape) -> Iterator[tuple[str, Iterator[Member]]]:
         BadInput: the archive or an inner tar is damaged or hostile, holds something else than `<synset>.tar`,
             a synset that is none of the 1000 or comes twice, or an image named after another synset.
     """
-    for synset, member in _inner_tars(tape):
-        yield synset, _images_of(tape, synset, member)
+    strays: list[Member] = []
+    for synset, member in _inner_tars(tape, strays):
+        before, strays[:] = tuple(strays), ()
+        yield synset, chain(before, _images_of(tape, synset, member))
+    if strays:
+        raise BadInput(f"{tape.path.name} ends with {strays[0].name!r}: repack the archive without it.")
 
 
 def present_synsets(folder: Path, splits: Sequence[str]) -> list[str]:
@@ -80,7 +86,7 @@ def present_synsets(folder: Path, splits: Sequence[str]) -> list[str]:
     found: set[str] = set()
     if "train" in splits:
         with Tape(folder / ARCHIVES["train"].file) as tape:
-            found |= {synset for synset, _ in _inner_tars(tape)}
+            found |= {synset for synset, _ in _inner_tars(tape, [])}
     if "validation" in splits:
         found |= set(validation_synsets(folder))
     return sorted(found)
@@ -132,9 +138,12 @@ def refuse_contradictions(archive: Path, names: Sequence[str], synsets: Sequence
             )
 
 
-def _inner_tars(tape: Tape) -> Iterator[tuple[str, Member]]:
+def _inner_tars(tape: Tape, strays: list[Member]) -> Iterator[tuple[str, Member]]:
     where, known, seen = tape.path.name, set(imagenet_classes().synsets), set[str]()
     for member in walk(tape.read, 0, tape.size, where):
+        if is_stray(member.basename):
+            strays.append(member)
+            continue
         synset = member.basename.removesuffix(".tar")
         if synset == member.basename or synset not in known:
             raise BadInput(
@@ -150,7 +159,7 @@ def _inner_tars(tape: Tape) -> Iterator[tuple[str, Member]]:
 def _images_of(tape: Tape, synset: str, tar: Member) -> Iterator[Member]:
     where = f"{tape.path.name}: {tar.name}"
     for member in walk(tape.read, tar.offset, tar.offset + tar.size, where):
-        if not member.basename.startswith(f"{synset}_"):
+        if not member.basename.startswith(f"{synset}_") and not is_stray(member.basename):
             raise BadInput(
                 f"{where} holds {member.name!r}, expected only images named {synset}_<number>.JPEG: repack the archive."
             )

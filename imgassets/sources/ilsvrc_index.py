@@ -24,6 +24,7 @@ from imgassets.sources.ilsvrc import (
     validation_synsets,
 )
 from imgassets.sources.nested_tar import Tape, walk
+from imgassets.sources.walk import is_stray
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,6 +146,11 @@ def _identity(path: Path) -> tuple[int, int, int]:
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
+def _why_stray(name: str) -> str:
+    left = is_stray(name.rpartition("/")[2])
+    return "was left there by another system" if left else "is not named .JPEG, so it is no image"
+
+
 def _summary(table: pa.Table, strays: list[str]) -> dict[str, Any]:
     synsets = {synset: count for (synset,), count in _counts(table, "synset")}
     return {
@@ -154,7 +160,7 @@ def _summary(table: pa.Table, strays: list[str]) -> dict[str, Any]:
         "kinds": {" ".join(kind): count for kind, count in _counts(table, "format", "colour") if None not in kind},
         "damaged": _listed(table, "problem"),
         "warnings": _listed(table, "warning"),
-        "strays": [{"name": name, "reason": "is not named .JPEG, so it is no image"} for name in strays],
+        "strays": [{"name": name, "reason": _why_stray(name)} for name in strays],
     }
 
 

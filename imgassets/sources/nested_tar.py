@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from imgassets.errors import BadInput
+from imgassets.foreign import foreign
 
 BLOCK = 512
 """Bytes of a tar header, and the unit that members are padded to."""
@@ -151,6 +152,8 @@ def walk(read: Callable[[int, int], bytes], start: int, end: int, where: str) ->
                 raise _refused(where, f"ends at byte {at} behind an extended header: it was cut")
             _check_end(read, at, end, where)
             return
+        if at == start and header[257:262] != b"ustar" and (what := foreign(header)):
+            raise BadInput(f"{where} {what}.")
         _check_sum(header, at, start, where)
         kind, at = header[156:157], at + BLOCK
         size = _size(extended.get("size"), header, at - BLOCK, where)

@@ -18,6 +18,7 @@ from imgassets.errors import BadInput
 from imgassets.images.header import BadImage, ImageHeader
 from imgassets.images.judge import inspect
 from imgassets.sources.nested_tar import Member, Tape
+from imgassets.sources.walk import is_stray
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,7 +155,7 @@ def label(
 def _images(tape: Tape, members: Iterator[Member], strays: list[str]) -> Iterator[tuple[Member, bytes | None]]:
     """Members and their bytes, read before the walk goes on, because a tape only goes forward."""
     for member in members:
-        if not member.basename.lower().endswith(SUFFIXES):
+        if is_stray(member.basename) or not member.basename.lower().endswith(SUFFIXES):
             strays.append(member.name)
         else:
             yield member, tape.read(member.offset, member.size) if member.size <= MAX_IMAGE else None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from imgassets.errors import BadInput
+from imgassets.foreign import HEAD as FOREIGN
+from imgassets.foreign import archive_kind, foreign
 from imgassets.images.sniff import HEAD, image_kind
 from imgassets.sources.files import suffix_of
 
@@ -63,7 +66,7 @@ class Walk:
                 self.loose.append(entry.name)
                 self.pass_over("without_class", entry.name)
             else:
-                self.pass_over("no_image", entry.name)
+                self.pass_over(_what(entry), entry.name)
         self._places = {os.path.realpath(self.root / name): name for name in names}
         return names
 
@@ -87,7 +90,7 @@ class Walk:
                 elif self._is_image(entry):
                     yield path
                 else:
-                    self.pass_over("no_image", path)
+                    self.pass_over(_what(entry), path)
 
     def pass_over(self, reason: str, path: str) -> None:
         """Count a file that is no sample."""
@@ -167,8 +170,25 @@ def shown(path: str) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
+def is_stray(name: str) -> bool:
+    """Whether a file or folder of this name is what another system or program leaves behind."""
+    return name.lower() in STRAYS or name.startswith(("._", ".Trash", "~$"))
+
+
+def _what(entry: os.DirEntry[str]) -> str:
+    """What a file is that is no image."""
+    with suppress(OSError), open(entry.path, "rb", opener=_at_once) as file:
+        head = file.read(FOREIGN)
+        return "archive" if archive_kind(head) or foreign(head).startswith("is compressed") else "no_image"
+    return "no_image"
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer for ever
+
+
 def _reason(name: str) -> str:
-    if name.lower() in STRAYS or name.startswith(("._", ".Trash", "~$")):
+    if is_stray(name):
         return "stray"
     return "hidden" if name.startswith(".") else ""
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgassets.errors import BadInput
+from imgassets.foreign import HEAD, foreign
 
 MAX_BYTES = 64 << 30
 """Largest size, in bytes, a member may declare; ImageNet's whole train split at 64×64 is 15 GiB."""
@@ -67,6 +68,8 @@ def read_directory(path: Path, fd: int, max_bytes: int, max_ratio: float) -> dic
     if not size:
         raise BadInput(f"{path} is empty (0 bytes); copy or download it again")
     magic = os.pread(fd, 4, 0)
+    if magic not in (b"PK\3\4", b"PK\5\6") and (what := foreign(os.pread(fd, HEAD, 0))):
+        raise BadInput(f"{path} is not an NPZ file: it {what}")
     if magic not in (b"PK\3\4", b"PK\5\6"):
         raise BadInput(f"{path} is not an NPZ file (a zip begins with 'PK', this with {magic!r})")
     try:

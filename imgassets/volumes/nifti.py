@@ -19,6 +19,7 @@ import numpy as np
 from isal import igzip_lib
 
 from imgassets.errors import BadInput
+from imgassets.foreign import HEAD, foreign
 from imgassets.volumes.volume import LIMIT, Volume
 
 HEADER = 348
@@ -101,6 +102,8 @@ def read_stream(file: IO[bytes], limit: int = LIMIT) -> Volume:
     """Read one volume from an open file, gzipped or not; raises ValueError with a reason that names no file."""
     start = file.read(IN)
     pieces = inflate(start, file) if start[:2] == b"\x1f\x8b" else plain(start, file)
+    if start[:2] != b"\x1f\x8b" and (what := foreign(start[:HEAD])):
+        raise ValueError(f"it {what}")
     head = b""
     while len(head) < HEADER and (piece := next(pieces, None)):
         head += piece

@@ -14,6 +14,7 @@ from typing import IO
 import numpy as np
 
 from imgassets.errors import BadInput
+from imgassets.foreign import HEAD, foreign
 from imgassets.volumes.volume import LIMIT, Volume
 
 
@@ -36,6 +37,9 @@ def read_npz(path: Path, limit: int = LIMIT) -> NpzVolume:
 
 def read_npz_stream(file: IO[bytes], limit: int = LIMIT) -> NpzVolume:
     """Read one volume from an open, seekable file; raises ValueError and what zipfile raises, naming no file."""
+    head = file.read(HEAD)
+    if head[:2] != b"PK" and (what := foreign(head)):
+        raise ValueError(f"it {what}")
     with zipfile.ZipFile(file) as archive:
         declared = sum(member.file_size for member in archive.infolist())
         if declared > limit:

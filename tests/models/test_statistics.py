@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from imgassets.errors import BadInput
-from imgassets.models.statistics import Accumulator, Moments, frechet_distance, merge, overlap
+from imgassets.models.statistics import (
+    Accumulator,
+    Moments,
+    frechet_bias,
+    frechet_distance,
+    frechet_warning,
+    merge,
+    overlap,
+)
 
 RNG = np.random.default_rng(3)
 
@@ -43,6 +51,33 @@ def test_frechet_distance_is_that_of_the_matrix_root() -> None:
     want = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(ma.covariance + mb.covariance - 2 * root).real
     assert frechet_distance(ma, mb) == pytest.approx(want, rel=1e-6)
     assert frechet_distance(ma, ma) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m"), [(40, 30), (200, 30), (300, 200), (2000, 60)])
+def test_the_bias_is_what_samples_of_one_distribution_show(n: int, m: int) -> None:
+    mix = RNG.normal(size=(48, 48)) * np.linspace(0.2, 3, 48)
+    of = Moments.of(RNG.normal(size=(20_000, 48)) @ mix)
+    real = [frechet_distance(*(Moments.of(RNG.normal(size=(count, 48)) @ mix) for count in (n, m))) for _ in range(20)]
+    told = [frechet_bias(of, n, m, seed) for seed in range(20)]
+    assert np.mean(told) == pytest.approx(np.mean(real), rel=0.05)
+    assert frechet_bias(of, n, m) == frechet_bias(of, n, m)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "told"),
+    [
+        (2, 400, "2 samples are no more than the 20 features"),
+        (400, 20, "20 samples are no more than the 20 features"),
+        (400, 30, "400 real and 30 generated samples are badly unequal"),
+        (30, 400, "30 real and 400 generated samples are badly unequal"),
+        (21, 21, None),
+        (400, 40, None),
+    ],
+)
+def test_distances_that_tell_little_say_so(n: int, m: int, told: str | None) -> None:
+    warning = frechet_warning(Moments.of(RNG.normal(size=(n, 20))), Moments.of(RNG.normal(size=(m, 20))))
+    assert (warning is None) if told is None else (warning or "").startswith(f"{told}")
+    assert told is None or "two samples of one distribution would be about" in str(warning)
 
 
 def test_overlap_is_what_its_definition_says() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -63,6 +64,27 @@ def test_no_npz_files(kind: str, tmp_path: Path) -> None:
     for part in (str(folder), "train_data_batch_1.npz", "val_data.npz (11 files)", "IMGASSETS_RAW"):
         assert part in str(caught.value)
     assert len(str(caught.value)) <= LIMIT
+
+
+@pytest.mark.parametrize("others", [[], ["train_data_batch_1.npz"]])
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("val_data", b"\x80\x04x", "val_data is the pickled download, which is never opened"),
+        ("val_data.pkl", b"\x80\x02x", "val_data.pkl is the pickled download"),
+        ("Imagenet64_val_npz/val_data.npz", b"", "Imagenet64_val_npz/ has val_data.npz: move them up"),
+        ("Imagenet64_val_npz.zip", b"PK", "Imagenet64_val_npz.zip is an archive: unpack it here"),
+        ("notes.txt", b"x", "put"),
+    ],
+)
+def test_what_lies_there_instead_is_named(
+    tmp_path: Path, name: str, content: bytes, told: str, others: list[str]
+) -> None:
+    for path in [name, *others]:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    with pytest.raises(BadInput, match=re.escape(told)):
+        find_batches(tmp_path, ["val_data", "train_data_batch_1"])
 
 
 def test_a_missing_batch_is_named(tmp_path: Path) -> None:

@@ -253,6 +253,58 @@ def test_too_many_skips_fail_the_split(content: dict[str, bytes], tmp_path: Path
     assert "2 are allowed" in text
 
 
+def noted(content: dict[str, bytes]) -> dict[str, bytes]:
+    """The repository with the hub's list of what is no chest, and another one."""
+    lists = {"no_chest_train.txt": b"train_1_a_2.nii.gz\nnobody.nii.gz\n", "mine.txt": b"train_1_a_1\n"}
+    return content | {f"dataset/metadata/{name}": data for name, data in lists.items()}
+
+
+@pytest.mark.parametrize(
+    ("lists", "left_out"),
+    [
+        (None, {"train_1_a_2"}),
+        ([], set()),
+        (["dataset/metadata/mine.txt"], {"train_1_a_1"}),
+        (["dataset/metadata/mine.txt", "dataset/metadata/no_chest_{split}.txt"], {"train_1_a_1", "train_1_a_2"}),
+    ],
+)
+def test_lists_of_what_is_no_chest(
+    content: dict[str, bytes], tmp_path: Path, lists: list[str] | None, left_out: set[str]
+) -> None:
+    place = mirror(tmp_path / "mirror", noted(content))
+    world = World(tmp_path, place, exclude_lists=lists, max_skipped=3, max_skipped_share=0.0)
+    split = world.all()
+    told = {entry["key"]: entry["reason"] for entry in split.manifest["skipped"]}
+    assert {key for key, reason in told.items() if reason.startswith("excluded: dataset/metadata/")} == left_out
+    assert not left_out & set(split.study_ids)
+    assert len(told) == 3 + len(left_out)  # which do not count for max_skipped
+
+
+def test_a_list_that_is_not_there(content: dict[str, bytes], tmp_path: Path) -> None:
+    world = World(tmp_path, mirror(tmp_path / "mirror", content), exclude_lists=["dataset/metadata/other.txt"])
+    assert "has no dataset/metadata/other.txt, which exclude_lists names" in world.fail("volume_index", "train")
+
+
+def test_volumes_in_another_folder_are_found(content: dict[str, bytes], tmp_path: Path) -> None:
+    moved = {path.replace("/train_fixed/", "/train/"): data for path, data in content.items()}
+    text = World(tmp_path, mirror(tmp_path / "mirror", moved)).fail("volume_index", "train")
+    assert "nothing lies in dataset/train_fixed (but 5 in dataset/train, 2 in dataset/valid_fixed: set folder)" in text
+    assert "× absent: listed in the tables" in text
+
+
+def test_raw_values_are_left_out_with_the_setting_that_reads_them(tmp_path: Path) -> None:
+    keys = ("valid_1_a_1", "valid_2_a_1")
+    content = dict(files({"valid": keys}, shape=(12, 11, 10), spacing=SPACING))
+    path = next(path for path in content if keys[0] in path)
+    raw = chest((12, 11, 10), 0) + 1024
+    content[path] = nifti(raw, SPACING)
+    table = "dataset/metadata/validation_metadata.csv"
+    content[table] = content[table].replace(b",1,0,", b",1,-1024,")
+    split = World(tmp_path, mirror(tmp_path / "mirror", content)).all("valid")
+    assert split.study_ids == [keys[1]]
+    assert "not in HU: no voxel lies below -900 HU" in split.manifest["skipped"][0]["reason"]
+
+
 @pytest.mark.parametrize(("count", "sizes"), [(7, [4, 3]), (8, [4, 4]), (9, [4, 4, 1])])
 def test_counts_of_a_split_around_whole_shards(tmp_path: Path, count: int, sizes: list[int]) -> None:
     keys = tuple(f"valid_{i}_a_1" for i in range(1, count + 1))
@@ -353,7 +405,7 @@ def test_damaged_volumes_are_left_out_with_their_reason(tmp_path: Path) -> None:
     reasons = {entry["key"]: entry["reason"] for entry in split.manifest["skipped"]}
     assert split.study_ids == list(keys[3:])
     assert "unreadable" in reasons[keys[0]]
-    assert "not NIfTI" in reasons[keys[1]]
+    assert "a web page that was saved in its place" in reasons[keys[1]]
     assert "implausible" in reasons[keys[2]]
     (note,) = split.manifest["noted"]
     assert note["key"] == keys[3]
