@@ -100,18 +100,23 @@ def numbered_together(raw: Path, folders: Iterable[str], order: ClassOrder = "na
     return numbered(found, order)
 
 
-def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> ImageFiles:
-    """Images of `root` in natural order, each with the label image in `labels` of the same path but for the extension.
+def label_folder(root: Path, labels: Path, *, mode: str = "RGB", suffix: str = "") -> ImageFiles:
+    """Images of `root` in natural order, each with the label image in `labels` of the same path but for the extension,
+    and for a `suffix` such as `_mask` before that.
 
     An image without a label is a sample that cannot be used; a label without an image is counted in `walked`.
 
     Raises:
-        BadInput: there is no such folder, or no image; two label files fit one image.
+        BadInput: there is no such folder, or no image; two label files fit one image, or none any.
     """
     walk, beside = Walk(root), Walk(labels, EXTENSIONS | {"npy"})
     found: dict[str, str] = {}
     for path in _sorted(beside):
         stem = _stem(path)
+        if not stem.endswith(suffix):
+            beside.pass_over("without_suffix", path)
+            continue
+        stem = stem.removesuffix(suffix)
         if stem in found:
             raise BadInput(f"{labels}/{found[stem]} and {path} are both labels of {stem}: keep one.")
         found[stem] = path
@@ -119,6 +124,13 @@ def label_folder(root: Path, labels: Path, *, mode: str = "RGB") -> ImageFiles:
     fitting = [found.get(_stem(path), "") for path in paths]
     if not paths:
         raise BadInput(f"{root} holds no images ({', '.join(sorted(EXTENSIONS))}).")
+    if not any(fitting):
+        passed = [path for _, some in beside.passed.values() for path in some]
+        there = ", ".join(shown(path) for path in [*found.values(), *passed][:3])
+        raise BadInput(
+            f"{labels} has no label for any image of {root}: expected e.g. {shown(_stem(paths[0]) + suffix)}.png for "
+            f"{shown(paths[0])}, found {there or 'no label'}; set label_suffix where names of labels have one."
+        )
     for path in sorted(set(found.values()) - set(fitting), key=natural_key):
         beside.pass_over("label_without_image", path)
     about = {"kind": "label_folder", "mode": mode}

@@ -53,6 +53,7 @@ def convert(
     *,
     format: str = "memmap",  # noqa: A002
     labels: str | os.PathLike[str] | None = None,
+    label_suffix: str = "",
     size: tuple[int, int] | None = None,
     mode: str = "RGB",
     class_order: ClassOrder = "natural",
@@ -74,6 +75,7 @@ def convert(
         input: a folder of class folders (of images, with `labels`), a torch dataset of (image, label), or a `Source`.
         output: the store; a version that is there stays whole until the new one replaces it.
         labels: folder of label images.
+        label_suffix: what these have at the end of their name, e.g. `_mask`.
         size: (height, width) of all images; None keeps the files as they are.
         mode: Pillow's mode of the pixels.
         class_order: how class folders are numbered: `natural` (class2, class10), `text` (class10, class2, as
@@ -100,7 +102,9 @@ def convert(
         StoreError: the disk is full, or somebody else writes there.
     """
     here, world = job_rank(rank, world_size)
-    source, inputs = _source(input, labels, size, {"mode": mode, "order": class_order, "on_error": on_error})
+    source, inputs = _source(
+        input, labels, size, {"mode": mode, "order": class_order, "on_error": on_error, "suffix": label_suffix}
+    )
     plan = StorePlan(format, images_per_file, on_error, options or {}, threads, layout, split)  # type: ignore[arg-type]
     source = plan.prepared(source)
     config = {
@@ -233,7 +237,10 @@ def _source(
         source = from_dataset(given, size=size, mode=mode if size else "")
         return (Resized(source, size, mode) if size and source.fields[0].kind == "file" else source), {}
     folder = Path(given)
-    files = class_folder(folder, **how) if labels is None else label_folder(folder, Path(labels), mode=mode)
+    if labels is None:
+        files = class_folder(folder, mode=mode, order=how["order"], on_error=how["on_error"])
+    else:
+        files = label_folder(folder, Path(labels), mode=mode, suffix=how["suffix"])
     return (files if size is None else Resized(files, size, mode)), {folder.name: _stamp(files)}
 
 

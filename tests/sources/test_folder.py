@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import tarfile
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +197,35 @@ def test_label_images(tmp_path: Path) -> None:
     write(labels / "01.npy", b"")
     with pytest.raises(BadInput, match="both labels of 01"):
         label_folder(images, labels)
+
+
+def test_labels_with_a_suffix(tmp_path: Path) -> None:
+    images, labels = dense(tmp_path, 3)
+    for name in ("00", "01", "02"):
+        (labels / f"{name}.png").rename(labels / f"{name}_mask.png")
+    expected = "expected e.g. 00.png for 00.png, found 00_mask.png, 01_mask.png, 02_mask.png; set label_suffix"
+    with pytest.raises(BadInput, match=re.escape(expected)):
+        label_folder(images, labels)
+    shutil.copy(labels / "01_mask.png", labels / "01.png")
+    source = label_folder(images, labels, suffix="_mask")
+    assert len(source.read(range(3)).columns["label"]) == 3
+    assert source.walked["passed_over"] == {"without_suffix": {"count": 1, "examples": ["01.png"]}}
+    with pytest.raises(BadInput, match=re.escape("expected e.g. 00_label.png for 00.png, found")):
+        label_folder(images, labels, suffix="_label")
+
+
+def test_archives_in_the_place_of_classes(tmp_path: Path) -> None:
+    for path in ("n01.tar", "a/part1.zip", "a/part2.tgz"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        with tarfile.open(tmp_path / path, "w:gz" if path.endswith("z") else "w") as tar:
+            tar.addfile(tarfile.TarInfo("x.jpg"))
+    with zipfile.ZipFile(tmp_path / "a/part1.zip", "w") as zipped:
+        zipped.writestr("x.jpg", b"x")
+    with pytest.raises(BadInput, match=r"but 3 archives, which are not looked into: unpack n01\.tar"):
+        class_folder(tmp_path)
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(BadInput, match=r"has no class folders, but 1 archives, .*: unpack n01.tar: images belong"):
+        class_folder(tmp_path)
 
 
 def test_label_arrays(tmp_path: Path) -> None:

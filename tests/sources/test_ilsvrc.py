@@ -169,6 +169,16 @@ def test_refuses_training_archives(tmp_path: Path, inner: list[tuple[str, bytes]
     assert TRAIN in found
 
 
+def test_what_other_systems_leave_in_archives_is_counted(tmp_path: Path) -> None:
+    left = b"\0\5\x16\7"
+    inner = tar([(f"._{CAT}_0.JPEG", left), *members(CAT)])
+    found = index(train(tmp_path, (f"._{CAT}.tar", left), (f"{CAT}.tar", inner)))
+    assert found.table["name"].to_pylist() == [f"{CAT}_0.JPEG", f"{CAT}_1.JPEG"]
+    why = "was left there by another system"
+    assert found.report["strays"] == [{"name": name, "reason": why} for name in (f"._{CAT}.tar", f"._{CAT}_0.JPEG")]
+    assert "ends with '._x': repack" in refusal(lambda: index(train(tmp_path, (f"{CAT}.tar", inner), ("._x", left))))
+
+
 def test_lists_what_is_damaged_and_keeps_its_place(tmp_path: Path) -> None:
     whole = picture_of(0)
     images = [

@@ -56,6 +56,9 @@ class ImageFolder(dg.Component, dg.Resolvable):
             "split's name below it."
         ),
     ] = None
+    label_suffix: Annotated[
+        str, dg.Resolver.default(description="What label images have at the end of their name: _mask of a_mask.png.")
+    ] = ""
     stores: StoreFormats = field(default_factory=lambda: list(DEFAULT))
     size: Annotated[
         tuple[int, int] | None,
@@ -136,7 +139,8 @@ class ImageFolder(dg.Component, dg.Resolvable):
         root = raw / self.folders[split]
         if self.labels is not None:
             labels = raw / self.labels
-            return label_folder(root, labels if self.splits is None else labels / split, mode=self.mode)
+            labels = labels if self.splits is None else labels / split
+            return label_folder(root, labels, mode=self.mode, suffix=self.label_suffix)
         return class_folder(
             root,
             mode=self.mode,
