@@ -24,11 +24,12 @@ SHOWN = 3
 @click.argument("selection", default="*")
 @as_json
 def status(selection: str, as_json: bool) -> None:
-    """Count the partitions of each asset: current, stale, missing, failed.
+    """Count the partitions of each asset: current, stale, unknown, missing, failed.
 
     Stale is what would come out differently now, be it that an input, a setting or the code has changed, and all that
-    is made from it. Unchecked is what was made in a run that did not come to its checks. Exits with 1 if anything
-    failed when it was last tried.
+    is made from it. Unknown is what was made from files that were copied, moved or touched since they were read: a
+    backfill reads them once, and keeps what is the same. Unchecked is what was made in a run that did not come to its
+    checks. Exits with 1 if anything failed when it was last tried.
 
     \b
     Examples:
@@ -44,15 +45,21 @@ def status(selection: str, as_json: bool) -> None:
         emit([asdict(one) for one in found])
     else:
         rows = [
-            (one.asset, *map(str, (one.partitions, one.current, one.stale, one.missing, one.failed)), size(one.bytes))
+            (
+                one.asset,
+                *map(str, (one.partitions, one.current, one.stale, one.unread, one.missing, one.failed)),
+                size(one.bytes),
+            )
             for one in found
         ]
-        click.echo(table(("asset", "partitions", "current", "stale", "missing", "failed", "size"), rows))
+        click.echo(table(("asset", "partitions", "current", "stale", "unknown", "missing", "failed", "size"), rows))
         for one in found:
             for key, reason in list(one.reasons.items())[:SHOWN]:
                 click.echo(f"  {one.asset}/{key}: {reason}")
             if len(one.reasons) > SHOWN:
                 click.echo(f"  … and {len(one.reasons) - SHOWN} more of {one.asset}: see --json")
+            if one.unread:
+                click.echo(f"  {one.asset}: {one.unread} unknown, {size(one.unread_bytes)} to read once")
             if one.unchecked:
                 click.echo(f"  {one.asset}: {one.unchecked} unchecked; `imgassets backfill {one.asset}` checks them")
     sys.exit(1 if any(one.failed for one in found) else 0)

@@ -109,7 +109,9 @@ def plan(
         if rows:
             click.echo(table(("", "partition", "read", "write", "why"), rows))
         click.echo(
-            f"{totals['build']} to build, {totals['keep']} unchanged, {totals['cannot']} cannot be made; "
+            f"{totals['build']} to build, {totals['keep']} unchanged, "
+            + (f"{totals['unread']} unknown until their inputs are read, " if totals["unread"] else "")
+            + f"{totals['cannot']} cannot be made; "
             f"read {size(totals['read'])}, write {size(totals['write'])}, disk {size(totals['peak_disk'])} more, "
             f"memory {size(totals['memory'])}, {duration(totals['seconds'])}"
             + (f"; the size of {totals['unknown']} partitions is not known yet" if totals["unknown"] else "")

@@ -23,12 +23,16 @@ log = logging.getLogger(__name__)
 CHUNK = 1 << 20
 
 TICK = 20_000_000
-"""Nanoseconds in which a file can change twice and keep its time: what stamps files ticks every 1 to 10 ms."""
+"""Nanoseconds in which a file can change twice and keep its times: what stamps files ticks every 1 to 10 ms."""
+KNOWN = "SELECT sum FROM sums WHERE path=? AND size=? AND mtime=? AND ctime=? AND inode=?"
+"""The time of content (mtime) can be set; that of the last change of any kind (ctime) cannot."""
+KNOWN_BEFORE = "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?"
+"""Of a memory of an earlier version, which did not know ctimes."""
 
 DAMAGED = {11, 26}
 """`SQLITE_CORRUPT` and `SQLITE_NOTADB`."""
 
-Key = tuple[bytes, int, int, int]
+Key = tuple[bytes, int, int, int, int]
 
 
 def digest_of(path: Path) -> str:
@@ -58,9 +62,10 @@ def xxh3_128(path: Path) -> str:
 
 
 class Checksums:
-    """Checksums remembered by (path, size, mtime, inode) in one SQLite file; `compute` makes them, XXH3-128 by default.
+    """Checksums remembered by (path, size, mtime, ctime, inode) in one SQLite file; `compute` makes them, XXH3-128 by
+    default.
 
-    A file whose size, time or inode has changed is read again. The memory is only a memory: deleting it
+    A file of which any of these has changed is read again. The memory is only a memory: deleting it
     costs time and nothing else, so it is written without waiting for the disk, and where it cannot be used the
     files are read.
     """
@@ -76,45 +81,47 @@ class Checksums:
             BadInput: the file cannot be read.
         """
         try:
-            key = _key(path)
+            key = key_of(path)
+            if (known := self._lookup(key)) is not None:
+                return known
+            key = _settled(path, key)
+            value = self._compute(path)
+            if key == key_of(path):
+                self._store(key, value)
         except OSError as error:
             raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-        if (known := self._lookup(key)) is not None:
-            return known
-        value = self._compute(path)
-        self._store(key, value)
         return value
 
     def known(self, path: Path) -> str | None:
         """XXH3-128 of `path` if it is remembered and the file unchanged: whoever reads the file anyway can give it."""
         try:
-            return self._lookup(_key(path))
+            return self._lookup(key_of(path))
         except OSError as error:
             raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
 
     def remember(self, path: Path, value: str) -> None:
-        """Record a checksum that was computed while the file was written."""
+        """Record a checksum that was computed while the file was written, by whoever alone may write it."""
         try:
-            self._store(_key(path), value)
+            self._store(key_of(path), value)
         except OSError as error:
             log.warning("The checksum of %s is not remembered: %s.", path, error)
 
     def _lookup(self, key: Key) -> str | None:
         try:
             with self._connect() as db:
-                query = "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?"
-                row = db.execute(query, key).fetchone()
+                known = look_up(db, key)
+                if known is not None and look_up(db, key, before=False) is None:
+                    self._store(key, known)
+                    db.execute("DELETE FROM checksums WHERE path=?", key[:1])
+                return known
         except (OSError, sqlite3.Error) as error:
             self._doubt(error)
             return None
-        return str(row[0]) if row else None
 
     def _store(self, key: Key, value: str) -> None:
-        if abs(time.time_ns() - key[2]) < TICK:  # another change may still get the same time
-            return
         try:
             with self._connect() as db:
-                db.execute("REPLACE INTO checksums VALUES (?,?,?,?,?)", (*key, value))
+                db.execute("REPLACE INTO sums VALUES (?,?,?,?,?,?)", (*key, value))
         except (OSError, sqlite3.Error) as error:
             self._doubt(error)
 
@@ -132,13 +139,36 @@ class Checksums:
         with closing(sqlite3.connect(self._database, timeout=60, isolation_level=None)) as db:
             db.execute("PRAGMA synchronous=OFF")
             db.execute(
-                "CREATE TABLE IF NOT EXISTS checksums"
-                " (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER, sum TEXT)"
+                "CREATE TABLE IF NOT EXISTS sums"
+                " (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, sum TEXT)"
             )
             yield db
 
 
-def _key(path: Path) -> Key:
+def look_up(db: sqlite3.Connection, key: Key, *, before: bool = True) -> str | None:
+    """The checksum that is remembered of a file, if it is unchanged; also if an earlier version (`before`) did so."""
+    row = None
+    with suppress(sqlite3.OperationalError):  # a table that is not there
+        row = db.execute(KNOWN, key).fetchone()
+    if row is None and before:
+        path, size, mtime, _, inode = key
+        with suppress(sqlite3.OperationalError):
+            row = db.execute(KNOWN_BEFORE, (path, size, mtime, inode)).fetchone()
+    return str(row[0]) if row else None
+
+
+def key_of(path: Path) -> Key:
+    """What tells a file from one that has changed."""
     stat = os.stat(path)
     # names need not be UTF-8, and inodes may have 64 bits where SQLite has 63
-    return os.fsencode(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino & (2**63 - 1)
+    place, inode = os.fsencode(path.absolute()), stat.st_ino & (2**63 - 1)
+    return place, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, inode
+
+
+def _settled(path: Path, key: Key) -> Key:
+    """The same once another change would get another time."""
+    young = TICK - (time.time_ns() - key[3])
+    if not 0 < young <= TICK:
+        return key
+    time.sleep(young / 1e9)
+    return key_of(path)

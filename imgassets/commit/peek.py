@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from imgassets.commit.checksum import Checksums, _key, xxh3_128
+from imgassets.commit.checksum import Checksums, key_of, look_up, xxh3_128
 from imgassets.commit.vault import Vault
 from imgassets.errors import BadInput
 
@@ -32,8 +32,14 @@ class Peek(Checksums):
     The stand-in is made of size and time, so two looks at a file that is not being written give the same one.
     """
 
-    def __init__(self, database: Path, compute: Callable[[Path], str] = xxh3_128) -> None:
-        self._memory = database
+    def __init__(
+        self,
+        database: Path,
+        compute: Callable[[Path], str] = xxh3_128,
+        told: Callable[[Path, int], object] = lambda path, size: None,
+    ) -> None:
+        """`told` is called with every file that gets a stand-in, and its size in bytes."""
+        self._memory, self._told = database, told
         del compute  # nothing is read
 
     @cached_property
@@ -51,25 +57,27 @@ class Peek(Checksums):
         Raises:
             BadInput: there is no such file.
         """
-        return self.known(path) or self.stand_in(path)
+        known = self.known(path)
+        if known is None:
+            self._told(path, key_of(path)[1])
+        return known or self.stand_in(path)
 
     def known(self, path: Path) -> str | None:
         """The checksum, if the file has not changed since it was computed."""
-        query = "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?"
         try:
-            row = self._connection.execute(query, _key(path)).fetchone() if self._connection else None
+            key = key_of(path)
+            return look_up(self._connection, key) if self._connection else None
         except sqlite3.Error:  # a memory that cannot be used is none
             return None
         except OSError as error:
             raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-        return str(row[0]) if row else None
 
     def remember(self, path: Path, value: str) -> None:
         """Nothing is written."""
 
     def stand_in(self, path: Path) -> str:
         """Size and time of a file, in the place of its checksum."""
-        _, size, mtime, _ = _key(path)
+        _, size, mtime, _, _ = key_of(path)
         return unread(f"{size}:{mtime}")
 
 
@@ -77,14 +85,22 @@ class PeekVault(Vault):
     """A vault whose checksums come from memory alone."""
 
     @cached_property
+    def stood_in(self) -> dict[Path, int]:
+        """Size in bytes of every file that would have to be read, as they are asked for."""
+        return {}
+
+    @cached_property
     def _peek(self) -> Peek:
-        return Peek(self.state / "checksums.sqlite")
+        return Peek(self.state / "checksums.sqlite", told=self._note)
+
+    def _note(self, path: Path, size: int) -> None:
+        self.stood_in[path] = size
 
     looking: ClassVar[bool] = True
 
     def memory(self, name: str, compute: Callable[[Path], str]) -> Peek:
         """What is remembered of another kind, and stand-ins."""
-        return Peek(self.state / f"{name}.sqlite", compute)
+        return Peek(self.state / f"{name}.sqlite", compute, self._note)
 
     @property
     def checksums(self) -> Peek:

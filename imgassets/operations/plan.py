@@ -25,7 +25,7 @@ class Step:
     asset: str
     partition: str
     verdict: str
-    """`build`, `keep`, or `cannot`."""
+    """`build`, `keep`, `unread` (kept unless inputs that have to be read are others) or `cannot`."""
     reason: str
     read: int | None
     """Bytes."""
@@ -85,7 +85,9 @@ def plan(
 ) -> Plan:
     """The plan of making `wanted`, assets with their partitions, upstream first."""
     wanted = list(wanted)
-    prospects = Prospects(graph, instance, config=config, making={asset.key for asset, _ in wanted}, force=force)
+    prospects = Prospects(
+        graph, instance, config=config, making={asset.key for asset, _ in wanted}, force=force, trusting=True
+    )
     steps = []
     for asset, keys in wanted:
         history = _History.of(asset, instance)
@@ -98,8 +100,9 @@ def _step(prospects: Prospects, prospect: Prospect, history: "_History") -> Step
     replaced = prospect.manifest.total_bytes if prospect.manifest else 0
     if prospect.verdict is Verdict.CANNOT:
         return known(read=None, write=None, replaced=replaced, memory=None, seconds=None)
-    if prospect.verdict is Verdict.KEEP:
-        return known(read=prospects.unproven_bytes(prospect), write=0, replaced=0, memory=None, seconds=0.0)
+    if prospect.verdict in {Verdict.KEEP, Verdict.UNREAD}:
+        looked_at = prospects.unproven_bytes(prospect) + prospects.unread_bytes(prospect)
+        return known(read=looked_at, write=0, replaced=0, memory=None, seconds=looked_at / RATE)
     estimate = prospect.estimate
     write = estimate.write if estimate else replaced or None
     read = estimate.read if estimate and estimate.read is not None else prospects.input_bytes(prospect)

@@ -22,12 +22,15 @@ class Status:
     partitions: int
     current: int
     stale: int
+    unread: int
+    """There, and current unless an input that was copied, moved or touched is another one; a backfill reads it once."""
+    unread_bytes: int
     missing: int
     failed: int
     unchecked: int
     bytes: int
     reasons: dict[str, str]
-    """Why, of all that are stale or failed, by partition."""
+    """Why, of all that are stale, unread or failed, by partition."""
 
 
 def stale(asset: Asset, instance: dg.DagsterInstance, upstream: Collection[Asset] = ()) -> list[str]:
@@ -47,7 +50,7 @@ def unchecked(asset: Asset, instance: dg.DagsterInstance) -> list[str]:
 
 def status(assets: Collection[Asset], instance: dg.DagsterInstance) -> list[Status]:
     """How far each asset has come, upstream changes followed down to what is made from it."""
-    prospects = Prospects(graph(), instance, making=set(graph().assets))
+    prospects = Prospects(graph(), instance, making=set(graph().assets), trusting=True)
     return [_status(asset, prospects, instance) for asset in assets]
 
 
@@ -55,11 +58,14 @@ def _status(asset: Asset, prospects: Prospects, instance: dg.DagsterInstance) ->
     found = [prospects.of(asset, key) for key in asset.keys(instance)]
     bad = failed(asset, instance)
     there = [prospect for prospect in found if prospect.manifest]
+    unread = [prospect for prospect in there if prospect.verdict is Verdict.UNREAD]
     return Status(
         asset.name,
         partitions=len(found),
         current=sum(prospect.verdict is Verdict.KEEP for prospect in found),
-        stale=sum(prospect.verdict is not Verdict.KEEP for prospect in there),
+        stale=sum(prospect.verdict not in {Verdict.KEEP, Verdict.UNREAD} for prospect in there),
+        unread=len(unread),
+        unread_bytes=sum({path: n for prospect in unread for path, n in prospect.unread.items()}.values()),
         missing=len(found) - len(there),
         failed=len(bad),
         unchecked=len(unchecked(asset, instance)),

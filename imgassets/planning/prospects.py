@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from imgassets.commit import FileRecord, Manifest, Recipe
-from imgassets.commit.peek import PeekVault, is_unread, unread
+from imgassets.commit.peek import PeekVault, unread
 from imgassets.environment import Storage
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError, Unforeseen
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate
@@ -23,6 +23,8 @@ class Verdict(Enum):
     BUILD = "build"
     KEEP = "keep"
     CANNOT = "cannot"
+    UNREAD = "unread"
+    """Inputs have to be read first, which were copied, moved or touched since they were; then it is kept, or built."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Prospect:
     recipe: Recipe | None = None
     """What would be there."""
     build: Build | None = None
-    unread: tuple[str, ...] = ()
-    """Raw inputs that have not been read since they changed."""
+    unread: Mapping[Path, int] = field(default_factory=dict)
+    """Size in bytes of the raw files that have not been read since they changed, moved or were touched."""
 
     @property
     def name(self) -> str:
@@ -104,6 +106,8 @@ class Prospects:
         config: run configuration by asset.
         making: assets that are made in the same go, so that what is made from them counts on their new version.
         force: whether everything is made again.
+        trusting: whether a partition counts as unread, not as to be built, if only inputs that have not been read
+            since they moved could make it differ.
     """
 
     def __init__(
@@ -114,8 +118,9 @@ class Prospects:
         config: Mapping[dg.AssetKey, Mapping[str, Any]] | None = None,
         making: Collection[dg.AssetKey] = (),
         force: bool = False,
+        trusting: bool = False,
     ) -> None:
-        self._graph = graph
+        self._graph, self._trusting = graph, trusting
         self._instance = instance
         self._config = config or {}
         self._making = making
@@ -123,7 +128,7 @@ class Prospects:
         self._found: dict[tuple[dg.AssetKey, str], Prospect] = {}
         self._builds: dict[dg.AssetKey, Any] = {}
         self._artifacts: dict[tuple[dg.AssetKey, str], Artifact] = {}
-        self._counted: set[str] = set()
+        self._counted: set[Path] = set()
         self._storage, self._vault = _peeking(graph.resources["storage"])
         self._resources = {**graph.resources, "storage": self._storage}
 
@@ -159,7 +164,7 @@ class Prospects:
         """Size of the raw inputs that have to be read for their checksums first, and were not counted before."""
         new = set(prospect.unread) - self._counted
         self._counted |= new
-        return sum(self._size(name) or 0 for name in new)
+        return sum(prospect.unread[path] for path in new)
 
     def unproven_bytes(self, prospect: Prospect) -> int:
         """Size of the files that are there, but have to be read to prove that they are unchanged."""
@@ -178,15 +183,27 @@ class Prospects:
             return None
 
     def _find(self, asset: Asset, partition: str) -> Prospect:
+        asked = dict(self._vault.stood_in)  # by a partition whose build looks at this one
+        self._vault.stood_in.clear()
+        try:
+            return self._judge(asset, partition)
+        finally:
+            self._vault.stood_in.clear()
+            self._vault.stood_in.update(asked)
+
+    def _judge(self, asset: Asset, partition: str) -> Prospect:
         current, damage = self._current(asset, partition)
         try:
             build = self._build(asset, partition)
         except Unforeseen as error:
             return Prospect(asset, partition, Verdict.BUILD, str(error), current)
         except ImgassetsError as error:
-            return Prospect(asset, partition, Verdict.CANNOT, str(error), current)
+            if not (self._trusting and self._vault.stood_in):
+                return Prospect(asset, partition, Verdict.CANNOT, str(error), current)
+            verdict, reason = (Verdict.UNREAD, self._why_unread()) if current else (Verdict.BUILD, "missing")
+            return Prospect(asset, partition, verdict, reason, current, unread=dict(self._vault.stood_in))
         recipe = build.recipe(asset.name, partition, asset.io_manager.format, asset.code_version)
-        unread_inputs = tuple(name for name, checksum in build.inputs.items() if is_unread(checksum))
+        unread = dict(self._vault.stood_in)
         if self._force:
             reason = "forced"
         elif damage:
@@ -196,8 +213,32 @@ class Prospects:
         else:
             reason = difference(current.recipe, recipe)
         verdict = Verdict.BUILD if reason else Verdict.KEEP
+        if current and reason and not damage and unread and self._trusting and not self._force:
+            kept = {k: v for k, v in current.recipe.inputs.items() if k in recipe.inputs and self._is_raw(asset, k)}
+            reason = difference(current.recipe, replace(recipe, inputs={**recipe.inputs, **kept}))
+            if not reason:
+                verdict, reason = Verdict.UNREAD, self._why_unread()
+        if not reason and self._trusting and (name := next(filter(self._is_unread, recipe.inputs), None)):
+            verdict, reason = Verdict.UNREAD, f"{name} is unknown until its inputs are read"
         reason = (reason or "unchanged") + _as_before(build)
-        return Prospect(asset, partition, verdict, reason, current, recipe, build, unread_inputs)
+        return Prospect(asset, partition, verdict, reason, current, recipe, build, unread)
+
+    def _is_unread(self, name: str) -> bool:
+        """Whether an input is a partition made in the same go, of which it is not known that it is kept."""
+        key, _, partition = name.rpartition("/")
+        asset = self._graph.assets.get(dg.AssetKey(key.split("/"))) if key else None
+        return asset is not None and asset.key in self._making and self.of(asset, partition).verdict is Verdict.UNREAD
+
+    def _why_unread(self) -> str:
+        path, *others = self._vault.stood_in
+        raw = self._storage.raw_root
+        name = path.relative_to(raw).as_posix() if path.is_relative_to(raw) else path.name
+        more = f" (and {len(others)} more files)" if others else ""
+        return f"{name}{more} was copied, moved or touched since it was read"
+
+    def _is_raw(self, asset: Asset, name: str) -> bool:
+        """Whether an input is no upstream artifact."""
+        return not name.startswith(tuple(f"{self._graph.assets[key].name}/" for key in asset.upstream.values()))
 
     def _current(self, asset: Asset, partition: str) -> tuple[Manifest | None, str]:
         """The version that is there, and what is wrong with it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,52 @@ def test_two_changes_within_one_tick_of_the_clock_are_told_apart(memory: Checksu
     file.write_bytes(b"two")
     os.utime(file, ns=(0, stat.st_mtime_ns))  # as if the clock had not moved
     assert memory.of(file) == xxh3_128(file) != first
+
+
+def test_an_edit_in_place_that_keeps_size_and_time_is_seen(memory: Checksums, file: Path) -> None:
+    first, before = memory.of(file), file.stat()
+    with file.open("r+b") as opened:
+        opened.write(b"new")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_ino == before.st_ino
+    assert memory.of(file) == xxh3_128(file) != first
+
+
+def test_what_was_just_written_is_remembered(memory: Checksums, file: Path) -> None:
+    file.write_bytes(b"fresh")
+    memory.remember(file, xxh3_128(file))
+    (file.parent / "other").write_bytes(b"read")
+    memory.of(file.parent / "other")
+    memory._compute = lambda path: pytest.fail("was read")
+    assert memory.of(file) == xxh3_128(file)
+    assert memory.of(file.parent / "other") == xxh3_128(file.parent / "other")
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_remembered(file: Path, tmp_path: Path) -> None:
+    def slow(path: Path) -> str:
+        found = xxh3_128(path)
+        path.write_bytes(b"more")
+        return found
+
+    memory = Checksums(tmp_path / "state" / "checksums.sqlite", slow)
+    assert memory.of(file) != xxh3_128(file)
+    assert memory.known(file) is None
+
+
+def test_a_memory_without_ctimes_is_still_one(memory: Checksums, file: Path) -> None:
+    stat, database = file.stat(), memory._database
+    database.parent.mkdir()
+    with closing(sqlite3.connect(database, isolation_level=None)) as db:
+        db.execute(
+            "CREATE TABLE checksums (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER, sum TEXT)"
+        )
+        key = os.fsencode(file), stat.st_size, stat.st_mtime_ns, stat.st_ino, "known"
+        db.execute("INSERT INTO checksums VALUES (?,?,?,?,?)", key)
+    assert memory.of(file) == memory.known(file) == "known"
+    with file.open("r+b") as opened:
+        opened.write(b"new")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert memory.of(file) == xxh3_128(file), "it knows ctimes from then on"
 
 
 @pytest.mark.parametrize("damage", ["garbage", "torn", "folder", "unwritable"])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from tests.operations.conftest import BATCHES, SMALL, Home
+from imgassets.commit.checksum import digest_of
+from tests.operations.conftest import BATCHES, SMALL, Home, remember
 
 CORE = ("imagenet64/npz_index", "imagenet64/arrays", "imagenet64/csv_sample")
 
@@ -45,6 +49,16 @@ def test_nothing_to_do_or_everything(made: Home) -> None:
 def test_follows_a_change_down(made: Home) -> None:
     made.write("train_data_batch_4", seed=99)
     planned = core(made.json("plan", "+imagenet64/csv_sample", *SMALL)["partitions"])
+    unread = {f"{step['asset']}/{step['partition']}": step["reason"] for step in planned if step["verdict"] == "unread"}
+    touched = "imagenet64/train_data_batch_4.npz was copied, moved or touched since it was read"
+    index, arrays = (f"imagenet64/{asset}/train_data_batch_4" for asset in ("npz_index", "arrays"))
+    assert unread == {
+        index: touched,
+        arrays: touched,
+        "imagenet64/csv_sample/train": f"{arrays} is unknown until its inputs are read",
+    }
+    remember(made)
+    planned = core(made.json("plan", "+imagenet64/csv_sample", *SMALL)["partitions"])
     building = {
         f"{step['asset']}/{step['partition']}": step["reason"] for step in planned if step["verdict"] == "build"
     }
@@ -75,10 +89,32 @@ def test_says_what_cannot_be_made(home: Home) -> None:
 def test_a_file_that_was_only_touched_costs_a_look(made: Home) -> None:
     (made.raw / "val_data.npz").touch()
     planned = made.json("plan", "imagenet64/npz_index")
-    (step,) = [step for step in planned["partitions"] if step["verdict"] == "build"]
-    assert step["partition"] == "val_data"
+    (step,) = [step for step in planned["partitions"] if step["verdict"] != "keep"]
+    assert (step["partition"], step["verdict"], step["write"]) == ("val_data", "unread", 0)
+    assert step["read"] == (made.raw / "val_data.npz").stat().st_size == planned["totals"]["read"]
+    (counts,) = made.json("status", "imagenet64/npz_index")
+    assert (counts["stale"], counts["unread"], counts["current"]) == (0, 1, len(BATCHES) - 1)
+    assert counts["unread_bytes"] == step["read"]
     assert made.built("imagenet64/npz_index", "--stale") == set()  # its bytes are the same
     assert made.json("plan", "imagenet64/npz_index")["totals"]["build"] == 0
+
+
+@pytest.mark.parametrize("moved", ["copied", "moved"])
+def test_a_raw_folder_elsewhere_is_read_once_and_everything_kept(
+    made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: str
+) -> None:
+    (shutil.copytree if moved == "copied" else shutil.move)(made.raw.parent, tmp_path / "elsewhere")
+    monkeypatch.setenv("IMGASSETS_RAW", str(tmp_path / "elsewhere"))
+    for one in made.json("status", "+imagenet64/csv_sample"):
+        assert (one["stale"], one["missing"], one["current"], one["unread"]) == (0, 0, 0, one["partitions"])
+        assert "changed" not in str(one["reasons"])
+    totals = made.json("plan", "+imagenet64/csv_sample")["totals"]
+    size = sum(path.stat().st_size for path in (tmp_path / "elsewhere" / "imagenet64").glob("*.npz"))
+    assert (totals["build"], totals["keep"], totals["write"], totals["read"]) == (0, 0, 0, size)
+    text = made.run("status", "imagenet64/npz_index").output
+    assert f"imagenet64/npz_index: {len(BATCHES)} unknown, " in text
+    assert made.built("+imagenet64/csv_sample") == set()
+    assert all(one["current"] == one["partitions"] for one in made.json("status", "+imagenet64/csv_sample"))
 
 
 def test_what_was_asked_for_before_is_named_and_kept(home: Home) -> None:
@@ -104,3 +140,18 @@ def test_what_was_asked_for_before_is_named_and_kept(home: Home) -> None:
     home.run("verify", "imagenet64/csv_sample", code=1)
     home.run("repair")
     assert manifest.read_bytes() == before
+
+
+def test_a_rerun_right_after_a_build_reads_nothing_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> str:
+        read.append(path.relative_to(home.path).as_posix())
+        return digest_of(path)
+
+    monkeypatch.setattr("imgassets.commit.checksum.digest_of", counted)
+    assert len(home.built("+imagenet64/arrays")) == 2 * len(BATCHES)
+    assert {name.partition("/")[0] for name in read} <= {"raw"}
+    read.clear()
+    assert home.built("+imagenet64/arrays") == set()
+    assert read == []

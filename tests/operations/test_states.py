@@ -77,7 +77,8 @@ def test_status_for_people(made: Home) -> None:
     made.write(BATCHES[0], seed=99)
     text = made.run("status", "imagenet64/npz_index").output
     assert "asset" in text.splitlines()[0]
-    assert f"imagenet64/npz_index/{BATCHES[0]}: imagenet64/{BATCHES[0]}.npz " in text
+    assert f"imagenet64/npz_index/{BATCHES[0]}: imagenet64/{BATCHES[0]}.npz was copied, moved or touched" in text
+    assert "imagenet64/npz_index: 1 unknown, " in text
 
 
 def test_an_unknown_selection_is_one_line(home: Home) -> None:

@@ -320,7 +320,7 @@ def test_asking_for_the_recipe_of_an_index_scans_nothing(
     asset = Asset(definition.key, definition.partitions_def, 1, manager, definition)  # type: ignore[union-attr, arg-type]
     monkeypatch.setattr(Ilsvrc, "index", lambda *args, **settings: pytest.fail("scanned"))
     prospect = Prospects(Graph({asset.key: asset}, {"storage": release.storage}), instance).of(asset, "validation")
-    assert any(name.endswith(".tar") for name in prospect.unread)
+    assert any(path.suffix == ".tar" for path in prospect.unread)
 
 
 def test_a_shard_without_its_index_says_what_to_do(raw: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:
