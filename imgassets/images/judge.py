@@ -96,8 +96,8 @@ def opened(data: bytes | memoryview) -> Iterator[Image.Image]:
                 needed = f"without the plug-in {PLUG_INS[newer][1]}" if newer in PLUG_INS else "by Pillow as installed"
                 raise BadImage(f"is {newer.upper()}, damaged or not readable {needed}") from None
             damaged = f"has a damaged header, and begins as a {kind} file"
-            begins = foreign(bytes(data[:FOREIGN])) or f"is no image: it begins with {bytes(data[:12])!r}"
-            raise BadImage(begins if kind == "bin" else damaged) from None
+            told = foreign(bytes(data[:FOREIGN])) or f"begins with {bytes(data[:12])!r}"
+            raise BadImage(f"is no image: it {told}" if kind == "bin" else damaged) from None
         except (MemoryError, Image.DecompressionBombError):
             raise BadImage(f"declares more pixels than the {MAX_PIXELS} allowed, or than fit into memory") from None
         except Exception as error:

@@ -13,7 +13,7 @@ from imgassets.io.base import ArtifactIOManager, Metadata
 class EmbeddingIOManager(ArtifactIOManager):
     """A folder with the points (`.csv`), parameters and distances (`.json`) and `plot.png`."""
 
-    format: ClassVar[str] = "embedding/1"
+    format: ClassVar[str] = "embedding/2"
 
     def write(self, content: Embedding, stage: Stage) -> Written:
         """Write an `Embedding`."""

@@ -153,7 +153,7 @@ def walk(read: Callable[[int, int], bytes], start: int, end: int, where: str) ->
             _check_end(read, at, end, where)
             return
         if at == start and header[257:262] != b"ustar" and (what := foreign(header)):
-            raise BadInput(f"{where} {what}.")
+            raise BadInput(f"{where} is no tar archive: it {what}.")
         _check_sum(header, at, start, where)
         kind, at = header[156:157], at + BLOCK
         size = _size(extended.get("size"), header, at - BLOCK, where)

@@ -85,7 +85,7 @@ def corpus() -> dict[str, File]:
             "thumbnail-zero-tail.jpg": (zeroed(pair, 0.7, 1), cut),
             "turned.jpg": (jpeg(7, exif=exif(6)), SOUND),
             "empty.jpg": (b"", "is empty"),
-            "text.jpg": (b"<html>404 Not Found</html>", "is no image: it begins with b'<html>404 No'"),
+            "text.jpg": (b"<html>404 Not Found</html>", "is no image: it is a web page"),
             "zeros.jpg": (bytes(5000), "is no image"),
             "two-bytes.jpg": (whole[:2], "ends before its frame header"),
             "before-frame.jpg": (whole[:40], "ends before its frame header"),

@@ -20,6 +20,7 @@ NETWORK = {
     "class_conditioning": True,
     "dtype": "float32",
     "compile": False,
+    "weights": "",
     "network": {
         "img_resolution": 64,
         "img_channels": 3,
@@ -46,6 +47,7 @@ RULE = {
     "percentile": [0.0, 100.0],
     "score": None,
 }
+NUMBERED = {"class_order": "natural", "class_names": None}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "imagenet64/npz_index": {"resolution": 64},
     "imagenet64/arrays": {},
@@ -55,7 +57,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ilsvrc2012/tar_index": {"verify_md5": False},
     "ilsvrc2012/tfrecords": {"spread": "chunks", "seed": 0},
     "ilsvrc2012/ipc_store": STORE | {"size": None, "mode": "RGB"},
-    "mini/tar_store": STORE | {"size": None, "mode": "RGB", "upright": False, "classes": "folders"},
+    "mini/tar_store": STORE | {"size": None, "mode": "RGB", "upright": False, "classes": "folders", **NUMBERED},
     "dmd2/activations": NETWORK | KEPT | {"selection": RULE, "enlarge": None},
     "dmd2/reconstructions": NETWORK | {"selection": RULE, "enlarge": None, "single_files": False},
     "dmd2/generated": NETWORK | KEPT | {"classes": []},

@@ -70,7 +70,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "half a trailer": (lambda: gz(GOOD)[:-4], "stops before its end"),
     "second member cut": (lambda: gz(GOOD[:5000]) + gz(GOOD[5000:])[:-9], "stops before its end"),
     "junk after the member": (lambda: gz(GOOD) + b"junk", "stops before its end"),
-    "not gzip": (lambda: b"<html>" + b"x" * 1000, "first number is not 348"),
+    "not gzip": (lambda: b"<html>" + b"x" * 1000, "it is a web page that was saved in its place"),
     "empty": (lambda: b"", "0 bytes"),
     "short data": (lambda: gz(GOOD[:-100]), "ends after"),
     "too much data": (lambda: gz(GOOD + bytes(3 << 20)), "goes on past"),

@@ -54,6 +54,7 @@ class EmbeddingRun:
             config={"points": self.points, "seed": self.seed, "umap": asdict(self.umap), "k": NEIGHBOURS},
             defaults={"points": POINTS, "seed": Extraction.seed, "umap": asdict(UmapSettings())},
             estimate=lambda: self._estimate(real, made),
+            kept=("embedding/1",),
         )
 
     def _estimate(self, real: list[Artifact], made: list[Artifact]) -> Estimate:
