@@ -13,18 +13,6 @@ from imgassets.commit.checksum import Checksums, key_of, look_up, xxh3_128
 from imgassets.commit.vault import Vault
 from imgassets.errors import BadInput
 
-_UNREAD = "unread:"
-
-
-def unread(of: str) -> str:
-    """The stand-in for the checksum of what has not been read since it changed, told from others by `of`."""
-    return f"{_UNREAD}{of}"
-
-
-def is_unread(checksum: str) -> bool:
-    """Whether a checksum is a stand-in, or made from one."""
-    return _UNREAD in checksum
-
 
 class Peek(Checksums):
     """Remembered checksums only. A file that would have to be read gets a stand-in that no recipe has.
@@ -78,7 +66,7 @@ class Peek(Checksums):
     def stand_in(self, path: Path) -> str:
         """Size and time of a file, in the place of its checksum."""
         _, size, mtime, _, _ = key_of(path)
-        return unread(f"{size}:{mtime}")
+        return f"{size}:{mtime}"
 
 
 class PeekVault(Vault):

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from imgassets.commit import FileRecord, Manifest, Recipe
-from imgassets.commit.peek import PeekVault, unread
+from imgassets.commit.peek import PeekVault
 from imgassets.environment import Storage
 from imgassets.errors import ImgassetsError, MissingUpstream, StoreError, Unforeseen
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Estimate
@@ -319,7 +319,7 @@ def _expected(artifact: Artifact, prospect: Prospect) -> Artifact:
     if prospect.recipe is None:
         raise Unforeseen(prospect.reason)
     estimate = prospect.estimate or Estimate(prospect.manifest.total_bytes if prospect.manifest else 0)
-    record = FileRecord("expected", estimate.write, unread(prospect.recipe.fingerprint))
+    record = FileRecord("expected", estimate.write, prospect.recipe.fingerprint)
     facts = _Facts() if estimate.rows is None else _Facts(rows=estimate.rows)
     manifest = Manifest(prospect.recipe, (record,), facts)
     return _Expected(

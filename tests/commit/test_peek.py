@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imgassets.commit.peek import PeekVault, is_unread, unread
+from imgassets.commit.peek import PeekVault
 from imgassets.commit.vault import Vault
 
 
@@ -15,8 +15,8 @@ def test_a_look_reads_and_writes_nothing(tmp_path: Path) -> None:
     look = PeekVault(tmp_path / "store", tmp_path / "state")
     assert look.looking
     assert look.checksums.known(file) is None
-    assert is_unread(look.checksums.of(file))
-    assert look.checksums.of(file) == look.checksums.of(file)
+    assert look.checksums.of(file) == look.checksums.of(file) == look.checksums.stand_in(file)
+    assert look.stood_in == {file: 5}
     assert not (tmp_path / "state").exists()
 
 
@@ -29,13 +29,8 @@ def test_a_look_knows_what_a_run_has_read(tmp_path: Path) -> None:
     checksum = run.checksums.of(file)
     look = PeekVault(run.root, run.state)
     assert look.checksums.known(file) == look.checksums.of(file) == checksum
-    assert not is_unread(checksum)
+    assert look.stood_in == {}
     file.write_bytes(b"other bytes")
     assert look.checksums.known(file) is None
-    assert is_unread(look.checksums.of(file))
-
-
-def test_what_is_made_from_a_stand_in_is_one() -> None:
-    assert is_unread(unread("12:34"))
-    assert is_unread(f"a:{unread('12:34')}")
-    assert not is_unread("0123456789abcdef")
+    assert look.checksums.of(file) == look.checksums.stand_in(file)
+    assert look.stood_in == {file: 11}

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from imgassets.classes import imagenet_classes
 from imgassets.columns import numbers
-from imgassets.commit.peek import is_unread
 from imgassets.components.assets import RUN_SIZE, dataset_asset, dataset_definitions
 from imgassets.components.automation import Automation
 from imgassets.components.declarations import SEEDS, NamedScaffolder, check_root, check_seed, check_types
@@ -214,7 +213,7 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
                 config={"labels": source.label_fingerprint(), "verify_md5": dataset.verify_md5},
                 defaults={"verify_md5": IlsvrcTars.verify_md5},
                 # the pass that computes an unknown checksum gives the index, too
-                estimate=lambda: _index_estimate(archive, read=not is_unread(next(iter(inputs.values())))),
+                estimate=lambda: _index_estimate(archive, read=store.checksums.known(archive) is not None),
             )
 
         def rows(artifact: Artifact) -> Rows:
