@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import torch
 
 Transform = Callable[[Any], Any]
+TOGETHER = 16
+"""Files of this machine that are copied before the first is decoded."""
 
 
 class Store(OpenStore):
@@ -124,10 +126,15 @@ class Store(OpenStore):
 
     def collated(self, rows: Index, flat: torch.Tensor | None = None) -> Any:
         """As `batch`, of rows known to be in range, into `flat`, uint8 (n, bytes of an image)."""
-        images, labels = self.fetch(rows, flat)
-        if self.transform is None and self.target_transform is None:
-            return (images,) if labels is None else (images, labels)
-        return collate(self._items(images, labels))
+        return self._finished(*self.fetch(rows, flat))
+
+    def filled(self, rows: Index, images: torch.Tensor, fill: Callable[[int, memoryview], None]) -> Any:
+        """As `collated`, with images that `fill` makes of the files: image k of the bytes of `rows[k]`."""
+        step = max(1, len(rows)) if self._remote else TOGETHER
+        places = iter(range(len(rows)))
+        for k in range(0, len(rows), step):
+            self._decoded("image", rows[k : k + step], lambda piece: fill(next(places), piece))
+        return self._finished(images, self._fetch_labels(rows))
 
     def fetch(self, rows: Index, flat: torch.Tensor | None = None) -> tuple[Any, Any]:
         """Images and labels, without transforms, of rows known to be in range."""
@@ -309,6 +316,11 @@ class Store(OpenStore):
                     f"{self.path}, row {row}: the {field} {error}; verify the store, or rebuild it."
                 ) from error
         return found
+
+    def _finished(self, images: Any, labels: Any) -> Any:
+        if self.transform is None and self.target_transform is None:
+            return (images,) if labels is None else (images, labels)
+        return collate(self._items(images, labels))
 
     def _items(self, images: Any, labels: Any) -> Sequence[Any]:
         if labels is not None and self._label is not None and self._label.scalar:

@@ -23,6 +23,8 @@ from imgassets.threads import ordered
 if TYPE_CHECKING:
     import torch
 
+    from imgassets.augment import Augment
+
 log = logging.getLogger(__name__)
 
 TOGETHER, TOGETHER_BYTES = 4, 12 << 20
@@ -70,6 +72,8 @@ class Loader:
         threads: threads that fetch; each runs torch with one thread of its own.
         prefetch: batches fetched ahead by each thread; small ones, below 6 MB, are fetched in groups and count as one.
         drop_last: leave out the rows that do not make a full step, so that all batches have `batch_size` rows.
+        augment: of a store of image files, what makes them one tensor: a crop of `imgassets.augment`. What is random
+            about it depends on seed, epoch and row alone.
 
     An iteration is a whole epoch, and the next one the next epoch, however the first was left: by its end, after
     exactly `len(loader)` batches, or by `break`. Only a look does not count: after at most one batch of several the
@@ -101,21 +105,27 @@ class Loader:
         threads: int = 2,
         prefetch: int = 2,
         drop_last: bool = False,
+        augment: Augment | None = None,
     ) -> None:
         if batch_size < 1 or threads < 1 or prefetch < 1:
             raise BadInput(
                 f"batch_size {batch_size}, threads {threads} and prefetch {prefetch} must be at least 1 each."
             )
-        self.dataset, self.batch_size, self.drop_last = store, batch_size, drop_last
+        self._store, self._augment, self.batch_size, self.drop_last = store, augment, batch_size, drop_last
         self._shuffle, self._seed, self._threads, self._ahead = shuffle, seed, threads, threads * prefetch
         self._rank = rank, world_size
         self._pass = _Pass(0)
         self._free: deque[NDArray[np.uint8]] = deque()
-        len(self)  # whatever is wrong is said now
+        _ = self.dataset, len(self)  # whatever is wrong is said now
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the same for every process and at any time."""
-        return self._share.steps(len(self.dataset))
+        return self._share.steps(len(self._store))
+
+    @property
+    def dataset(self) -> Fetches:
+        """The store, augmented as in the iteration that would begin now."""
+        return self._dataset(self._following())
 
     @property
     def sampler(self) -> Sampler:
@@ -144,7 +154,7 @@ class Loader:
         Those of the youngest iteration; after its last batch, of the next epoch's start.
         """
         now = self._reached()
-        return {"seed": self._seed, "epoch": now.epoch, "used": now.start, "rows": len(self.dataset)}
+        return {"seed": self._seed, "epoch": now.epoch, "used": now.start, "rows": len(self._store)}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Let the next iteration go on where another loader was, with exactly the rows that were left.
@@ -155,7 +165,7 @@ class Loader:
         Raises:
             BadInput: its store had another number of rows.
         """
-        rows = len(self.dataset)
+        rows = len(self._store)
         if state["rows"] != rows:
             raise BadInput(f"The state is of a store of {state['rows']} rows, this one has {rows}.")
         self._seed = state["seed"]
@@ -172,15 +182,22 @@ class Loader:
     @property
     def _share(self) -> Share:
         rank, world_size = job_rank(*self._rank)
-        if world_size > 1 and len(self.dataset) < world_size:
+        if world_size > 1 and len(self._store) < world_size:
             raise BadInput(
-                f"The store has {len(self.dataset)} rows, fewer than the {world_size} ranks: use fewer processes."
+                f"The store has {len(self._store)} rows, fewer than the {world_size} ranks: use fewer processes."
             )
         return Share(self.batch_size, rank, world_size, self.drop_last)
 
+    def _dataset(self, now: _Pass) -> Fetches:
+        if self._augment is None:
+            return self._store
+        from imgassets.stores.augmented import augmented
+
+        return augmented(self._store, self._augment, self._seed, now.epoch)
+
     def _place(self, epoch: int, used: int) -> _Pass:
         """The iteration that follows on `used` rows of an epoch."""
-        return _Pass(epoch, used) if self._share.steps(len(self.dataset) - used) else _Pass(epoch + 1)
+        return _Pass(epoch, used) if self._share.steps(len(self._store) - used) else _Pass(epoch + 1)
 
     def _reached(self) -> _Pass:
         """The iteration that follows on the batches handed out."""
@@ -196,18 +213,20 @@ class Loader:
 
     def _rows(self, now: _Pass) -> Iterator[Index]:
         """Rows of each batch."""
-        rows = len(self.dataset)
-        block = self.dataset.block_rows() or BLOCK_ROWS if self._shuffle == "block" else BLOCK_ROWS
+        rows = len(self._store)
+        block = self._store.block_rows() or BLOCK_ROWS if self._shuffle == "block" else BLOCK_ROWS
         order = epoch_order(rows, self._shuffle, self._seed, now.epoch, block)
         return (order[first:last] for first, last in self._share.places(now.start, rows))
 
     def _batches(self, now: _Pass) -> Iterator[Any]:
-        nbytes = self.dataset.image_bytes
+        dataset = self._dataset(now)
+        nbytes = dataset.image_bytes
         together = min(TOGETHER, max(1, TOGETHER_BYTES // (self.batch_size * (nbytes or TOGETHER_BYTES))))
         rows = self._rows(now)
         jobs = iter(lambda: list(islice(rows, together)), [])
+        fetch = partial(self._fetch, dataset, nbytes)
         try:
-            for batches in ordered(partial(self._fetch, nbytes), jobs, self._threads, self._ahead, _one_torch_thread):
+            for batches in ordered(fetch, jobs, self._threads, self._ahead, _one_torch_thread):
                 while batches:
                     batch = batches.popleft()
                     now.handed += 1
@@ -216,11 +235,11 @@ class Loader:
         finally:
             _restore_torch_threads()
 
-    def _fetch(self, nbytes: int | None, batches: Iterable[Index]) -> deque[Any]:
+    def _fetch(self, dataset: Fetches, nbytes: int | None, batches: Iterable[Index]) -> deque[Any]:
         found: deque[Any] = deque()
         for rows in batches:
             memory = None if nbytes is None else self._memory(len(rows), nbytes)
-            found.append(self.dataset.collated(rows, memory))
+            found.append(dataset.collated(rows, memory))
         return found
 
     def _memory(self, rows: int, nbytes: int) -> torch.Tensor:

@@ -35,7 +35,7 @@ FLOORS = (
         "threads",
         "views",
     },
-    {"ct_views", "formats", "models", "ownership", "sources"},
+    {"augment", "ct_views", "formats", "models", "ownership", "sources"},
     {"environment", "sample_data", "stores", "volumes"},
     {"compat", "io"},
     {"planning"},

@@ -1,0 +1,100 @@
+"""An image file's part of a batch: decoded no further than its box needs, and resized into the batch's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import local
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgassets.augment.crops import Augment, Crop
+from imgassets.augment.region import Part, Scratch, decode_part
+from imgassets.augment.scaling import rescale, weights
+from imgassets.images.jpeg import END, START, jpeg_header
+from imgassets.images.pixels import STORED_PIXELS, decode
+
+CHANNELS = {"RGB": 3, "L": 1}
+"""Modes that images can be brought to."""
+_REDUCED = (8, 4, 2)
+
+
+class _Memory(local):
+    """Of each thread: pixels as they were decoded, and at their new width."""
+
+    def __init__(self) -> None:
+        self.decoded, self.between = Scratch(), Scratch()
+
+
+_memory = _Memory()
+
+
+def fit(
+    data: bytes | memoryview, mode: str, augment: Augment, numbers: Sequence[float], out: NDArray[np.uint8]
+) -> None:
+    """Fill `out`, uint8 (height, width, channels), contiguous, with an image file in `mode`, `RGB` or `L`.
+
+    Images are what `images.pixels.decode` makes of them. Of a JPEG that is whole at its end, damage below the box is
+    not seen.
+
+    Raises:
+        BadImage: there is no decoding it.
+    """
+    if not _fit_part(data, mode, augment, numbers, out):
+        pixels = decode(data, mode)
+        crop = augment.crop(*pixels.shape[:2], numbers)
+        part = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+        rows = _memory.decoded.rows(crop.height, crop.width * out.shape[2])
+        rows.reshape(part.shape)[:] = part
+        _resize(rows, 0, (0.0, float(crop.width)), (0.0, float(crop.height)), crop.mirrored, out)
+
+
+def _fit_part(
+    data: bytes | memoryview, mode: str, augment: Augment, numbers: Sequence[float], out: NDArray[np.uint8]
+) -> bool:
+    """Whether it is a JPEG that decodes without a complaint up to the end of its box; then `out` has it."""
+    if data[:2] != START or data[-2:] != END:
+        return False
+    header = jpeg_header(data).within(STORED_PIXELS)
+    if header.mode not in CHANNELS or (header.mode == "RGB" and mode == "L"):
+        return False
+    crop = augment.crop(header.height, header.width, numbers)
+    reduced = 1 if augment.exact else _reduction(crop, out.shape)
+    part = Part(*_cover(crop.left, crop.width, reduced), *_cover(crop.top, crop.height, reduced))
+    part = Part(part[0], part[2], part[1], part[3])
+    size = (-(-header.width // reduced), -(-header.height // reduced))
+    found = decode_part(data, size, part, out.shape[2], reduced, _memory.decoded)
+    if found is None:
+        return False
+    rows, left = found
+    across = (crop.left / reduced - part.left, crop.width / reduced)
+    down = (crop.top / reduced - part.top, crop.height / reduced)
+    _resize(rows, part.left - left, across, down, crop.mirrored, out)
+    return True
+
+
+def _reduction(crop: Crop, shape: Sequence[int]) -> int:
+    """The most by which a box can be decoded smaller, and still have more pixels than the result."""
+    return next((by for by in _REDUCED if crop.height >= by * shape[0] and crop.width >= by * shape[1]), 1)
+
+
+def _cover(start: int, length: int, reduced: int) -> tuple[int, int]:
+    """First pixel and number of pixels that a stretch touches in the reduced image."""
+    first = start // reduced
+    return first, -(-(start + length) // reduced) - first
+
+
+def _resize(
+    rows: NDArray[np.uint8],
+    skipped: int,
+    across: tuple[float, float],
+    down: tuple[float, float],
+    mirrored: bool,
+    out: NDArray[np.uint8],
+) -> None:
+    """Pixels from column `skipped` on; of them a stretch (start, length) across and down."""
+    height, width, channels = out.shape
+    between = _memory.between.rows(len(rows), width * channels + 16)
+    place = rows.ctypes.data + skipped * channels
+    columns, lines = weights(*across, width, mirrored), weights(*down, height)
+    rescale(place, rows.shape[1], channels, columns, lines, between, out.ctypes.data)
