@@ -185,6 +185,6 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _check_size(size: int | tuple[int, int]) -> None:
-    sides = [size] if isinstance(size, int) else list(size)
-    if len(sides) not in {1, 2} or not all(isinstance(side, int) and LANES <= side <= 1 << 14 for side in sides):
+    sides = list(size) if isinstance(size, tuple | list) else [size, size]
+    if len(sides) != 2 or not all(isinstance(side, int) and LANES <= side <= 1 << 14 for side in sides):
         raise BadInput(f"size {size}: expected height and width, or one number for both, of {LANES} to {1 << 14}.")

@@ -29,7 +29,7 @@ def draws(seed: int, epoch: int, rows: NDArray[np.int64], blocks: int) -> NDArra
         keys = [np.uint64((key + k * step) % (1 << 64)) for key, step in zip((seed, epoch), _STEPS, strict=True)]
         (high0, low0), (high1, low1) = (_product(word, f) for word, f in zip(words[::2], _FACTORS, strict=True))
         words = (high1 ^ words[1] ^ keys[0], low1, high0 ^ words[3] ^ keys[1], low0)
-    numbers: NDArray[np.float64] = (np.stack(words, -1) >> np.uint64(11)) * 2.0**-53
+    numbers = (np.stack(words, -1) >> np.uint64(11)) * np.float64(2.0**-53)
     return numbers.reshape(len(rows), BLOCK * blocks)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import local
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +42,16 @@ def fit(
         BadImage: there is no decoding it.
     """
     if not _fit_part(data, mode, augment, numbers, out):
-        pixels = decode(data, mode)
-        crop = augment.crop(*pixels.shape[:2], numbers)
-        part = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-        rows = _memory.decoded.rows(crop.height, crop.width * out.shape[2])
-        rows.reshape(part.shape)[:] = part
-        _resize(rows, 0, (0.0, float(crop.width)), (0.0, float(crop.height)), crop.mirrored, out)
+        _fit_whole(decode(data, mode), augment, numbers, out)
+
+
+def _fit_whole(pixels: NDArray[Any], augment: Augment, numbers: Sequence[float], out: NDArray[np.uint8]) -> None:
+    height, width, channels = pixels.shape
+    crop = augment.crop(height, width, numbers)
+    part = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    rows = _memory.decoded.rows(crop.height, crop.width * channels)
+    rows.reshape(part.shape)[:] = part
+    _resize(rows, 0, (0.0, float(crop.width)), (0.0, float(crop.height)), crop.mirrored, out)
 
 
 def _fit_part(
@@ -60,8 +65,10 @@ def _fit_part(
         return False
     crop = augment.crop(header.height, header.width, numbers)
     reduced = 1 if augment.exact else _reduction(crop, out.shape)
-    part = Part(*_cover(crop.left, crop.width, reduced), *_cover(crop.top, crop.height, reduced))
-    part = Part(part[0], part[2], part[1], part[3])
+    (first, columns), (top, lines) = (
+        _cover(*stretch, reduced) for stretch in ((crop.left, crop.width), (crop.top, crop.height))
+    )
+    part = Part(first, top, columns, lines)
     size = (-(-header.width // reduced), -(-header.height // reduced))
     found = decode_part(data, size, part, out.shape[2], reduced, _memory.decoded)
     if found is None:

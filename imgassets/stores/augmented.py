@@ -66,8 +66,7 @@ class AugmentedStore:
     def __getitems__(self, indices: Sequence[int]) -> Items:
         """Items of a batch, as torch's DataLoader asks for them."""
         images, *rest = self.collated(np.asarray(indices, np.int64))
-        labels = rest[0] if rest else None
-        return Items(images, labels.tolist() if hasattr(labels, "tolist") else labels)
+        return Items(images, rest[0] if rest else None)
 
     def block_rows(self) -> int | None:
         """The store's."""
