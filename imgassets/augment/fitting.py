@@ -7,16 +7,19 @@ from threading import local
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from imgassets.augment.crops import Augment, Crop
-from imgassets.augment.region import Part, Scratch, decode_part
-from imgassets.augment.scaling import rescale, weights
-from imgassets.images.jpeg import END, START, jpeg_header
+from imgassets.augment.region import ROWS_BEYOND, Decoded, Part, Scratch, address_of, decode_part
+from imgassets.augment.scaling import rescale, room_between, weights
+from imgassets.images.jpeg import END, START
 from imgassets.images.pixels import STORED_PIXELS, decode
 
 CHANNELS = {"RGB": 3, "L": 1}
 """Modes that images can be brought to."""
+_DECODED = {"YCbCr": ("RGB",), "RGB": ("RGB",), "Gray": ("RGB", "L")}
+"""Modes that libjpeg makes of a JPEG's colours, with Pillow's pixels."""
 _REDUCED = (8, 4, 2)
 
 
@@ -48,10 +51,10 @@ def fit(
 def _fit_whole(pixels: NDArray[Any], augment: Augment, numbers: Sequence[float], out: NDArray[np.uint8]) -> None:
     height, width, channels = pixels.shape
     crop = augment.crop(height, width, numbers)
-    part = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    rows = _memory.decoded.rows(crop.height, crop.width * channels)
-    rows.reshape(part.shape)[:] = part
-    _resize(rows, 0, (0.0, float(crop.width)), (0.0, float(crop.height)), crop.mirrored, out)
+    rows = np.empty((crop.height + ROWS_BEYOND, crop.width, channels), np.uint8)
+    rows[: crop.height] = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    decoded = Decoded(address_of(rows), crop.width * channels)
+    _resize(decoded, (0.0, float(crop.width)), (0.0, float(crop.height)), crop.mirrored, out)
 
 
 def _fit_part(
@@ -60,23 +63,25 @@ def _fit_part(
     """Whether it is a JPEG that decodes without a complaint up to the end of its box; then `out` has it."""
     if data[:2] != START or data[-2:] != END:
         return False
-    header = jpeg_header(data).within(STORED_PIXELS)
-    if header.mode not in CHANNELS or (header.mode == "RGB" and mode == "L"):
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
         return False
-    crop = augment.crop(header.height, header.width, numbers)
+    if mode not in _DECODED.get(colours, ()) or height * width > STORED_PIXELS:
+        return False
+    crop = augment.crop(height, width, numbers)
     reduced = 1 if augment.exact else _reduction(crop, out.shape)
     (first, columns), (top, lines) = (
         _cover(*stretch, reduced) for stretch in ((crop.left, crop.width), (crop.top, crop.height))
     )
     part = Part(first, top, columns, lines)
-    size = (-(-header.width // reduced), -(-header.height // reduced))
-    found = decode_part(data, size, part, out.shape[2], reduced, _memory.decoded)
-    if found is None:
+    size = (-(-width // reduced), -(-height // reduced))
+    decoded = decode_part(data, size, part, out.shape[2], reduced, _memory.decoded)
+    if decoded is None:
         return False
-    rows, left = found
     across = (crop.left / reduced - part.left, crop.width / reduced)
     down = (crop.top / reduced - part.top, crop.height / reduced)
-    _resize(rows, part.left - left, across, down, crop.mirrored, out)
+    _resize(decoded, across, down, crop.mirrored, out)
     return True
 
 
@@ -92,16 +97,9 @@ def _cover(start: int, length: int, reduced: int) -> tuple[int, int]:
 
 
 def _resize(
-    rows: NDArray[np.uint8],
-    skipped: int,
-    across: tuple[float, float],
-    down: tuple[float, float],
-    mirrored: bool,
-    out: NDArray[np.uint8],
+    decoded: Decoded, across: tuple[float, float], down: tuple[float, float], mirrored: bool, out: NDArray[np.uint8]
 ) -> None:
-    """Pixels from column `skipped` on; of them a stretch (start, length) across and down."""
-    height, width, channels = out.shape
-    between = _memory.between.rows(len(rows), width * channels + 16)
-    place = rows.ctypes.data + skipped * channels
-    columns, lines = weights(*across, width, mirrored), weights(*down, height)
-    rescale(place, rows.shape[1], channels, columns, lines, between, out.ctypes.data)
+    """Of pixels, a stretch (start, length) across and down."""
+    columns, rows = weights(*across, out.shape[1], mirrored), weights(*down, out.shape[0])
+    between = _memory.between.room(room_between(rows.end, out.shape))
+    rescale(*decoded, columns, rows, between, address_of(out), out.shape)

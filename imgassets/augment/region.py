@@ -19,6 +19,12 @@ from imgassets.mapping.machine import compiled
 
 MARGIN = 16
 """Columns that are decoded on either side, since chroma is interpolated from its neighbours."""
+ROWS_BEYOND = 8
+"""Rows for which there is room below a part."""
+_WIDEST = 32
+"""Columns of libjpeg's largest unit, to which it extends what it is asked for."""
+_Wanted = ctypes.c_uint32 * 9
+_LEFT = 4
 _COLOURS = {1: 1, 3: 2}
 """libjpeg's number of greyscale and RGB, by channels."""
 _VERSION, _SIZE = 62, 632
@@ -140,10 +146,19 @@ class Part(NamedTuple):
     height: int
 
 
+class Decoded(NamedTuple):
+    """Where rows of pixels lie."""
+
+    place: int
+    """Address of the first pixel that was asked for."""
+    stride: int
+    """Bytes from row to row."""
+
+
 def decode_part(
     data: bytes | memoryview, size: tuple[int, int], part: Part, channels: int, reduced: int, scratch: Scratch
-) -> tuple[NDArray[np.uint8], int] | None:
-    """Rows of a part in memory of `scratch`, uint8 (rows, bytes of more columns than asked for), and the first column.
+) -> Decoded | None:
+    """A part's pixels in memory of `scratch`, which may be read some rows and bytes beyond them.
 
     `size` is (width, height) of the whole as it is decoded, at 1/`reduced` of the file's. None where the file is of
     another size, or does not decode without any complaint up to the end of the part.
@@ -152,39 +167,35 @@ def decode_part(
     if region is None:
         return None
     left, right = max(0, part.left - MARGIN), min(size[0], part.left + part.width + MARGIN)
-    stride = (right - left + 2 * _widest(reduced)) * channels
-    wanted = np.array(
-        [_COLOURS[channels], reduced, *size, left, right - left, part.top, part.height, stride], np.uint32
-    )
-    rows = scratch.rows(part.height, stride)
-    view = np.frombuffer(data, np.uint8)
-    if region[0](view.ctypes.data, len(view), wanted.ctypes.data, rows.ctypes.data):
+    stride = (right - left + 2 * -(-_WIDEST // reduced)) * channels
+    place = scratch.room((part.height + ROWS_BEYOND) * stride)
+    wanted = _Wanted(_COLOURS[channels], reduced, *size, left, right - left, part.top, part.height, stride)
+    if region[0](address_of(data), len(data), ctypes.addressof(wanted), place):
         return None
-    return rows, int(wanted[4])
+    return Decoded(place + (part.left - wanted[_LEFT]) * channels, stride)
 
 
-def _widest(reduced: int) -> int:
-    """Columns of libjpeg's largest unit, to which it extends what it is asked for."""
-    return -(-32 // reduced)
+def address_of(data: bytes | memoryview | NDArray[np.uint8]) -> int:
+    """Where bytes lie, while something holds them."""
+    place: int = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
+    return place
 
 
 class Scratch:
-    """Memory of a thread for pixels on their way; rows may be read a few bytes and rows beyond their end."""
+    """Memory of a thread for pixels on their way."""
 
     KEPT = 16 << 20
-    BEYOND = 4
 
     def __init__(self) -> None:
         self._kept = np.empty(0, np.uint8)
+        self._place = 0
 
-    def rows(self, rows: int, stride: int) -> NDArray[np.uint8]:
-        """uint8 (rows, stride), of what was there before."""
-        nbytes = (rows + self.BEYOND) * stride + 64
-        if nbytes > self.KEPT:
-            return np.empty(nbytes, np.uint8)[: rows * stride].reshape(rows, stride)
-        if nbytes > len(self._kept):
-            self._kept = np.empty(nbytes, np.uint8)
-        return self._kept[: rows * stride].reshape(rows, stride)
+    def room(self, nbytes: int) -> int:
+        """Address of at least so many bytes, good until the next call."""
+        if nbytes > len(self._kept) or len(self._kept) > self.KEPT >= nbytes:
+            self._kept = np.empty(max(nbytes, min(2 * nbytes, self.KEPT)) + 64, np.uint8)
+            self._place = address_of(self._kept)
+        return self._place
 
 
 @cache

@@ -7,9 +7,9 @@ pixels the result is that of `image.crop(box).resize(size, BILINEAR)`, bit by bi
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from functools import cache, lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ LANES = 16
 """Bytes of a row that are summed at a time; the least that a row of the result has."""
 TOGETHER = 4
 """Rows whose columns are summed at a time."""
+_BEYOND = 16
+"""Bytes between rows, since pixels are written as four bytes."""
 _BITS = 22
 _HALF = 1 << _BITS - 1
 
@@ -163,13 +165,24 @@ declare i64 @llvm.umin.i64(i64, i64)
 """
 
 
-class Weights(NamedTuple):
+@dataclass(frozen=True)
+class Weights:
     """Of each place of the result, the first source pixel and the weights of it and the ones after it."""
 
     first: NDArray[np.int32]
     """(places,)"""
     share: NDArray[np.int32]
     """(places, taps), in 2^-22."""
+
+    @cached_property
+    def places(self) -> tuple[int, int, int]:
+        """Addresses of both, and the number of weights of a place."""
+        return self.first.ctypes.data, self.share.ctypes.data, self.share.shape[1]
+
+    @cached_property
+    def end(self) -> int:
+        """One more than the last source pixel."""
+        return int(self.first.max() + self.share.shape[1])
 
 
 @lru_cache(2048)
@@ -203,20 +216,23 @@ def _trimmed(
 
 
 def rescale(
-    source: int, stride: int, channels: int, across: Weights, down: Weights, between: NDArray[np.uint8], out: int
+    source: int, stride: int, across: Weights, down: Weights, between: int, out: int, shape: Sequence[int]
 ) -> None:
-    """Pixels at address `source`, rows `stride` bytes apart, to (height, width, channels) at address `out`.
+    """Pixels at address `source`, rows `stride` bytes apart, to `shape` (height, width, channels) at address `out`.
 
-    `source` may be read some rows and bytes beyond the box. `between` takes the rows of the box at the new width: see
-    `between_shape`. The interpreter's lock is free meanwhile.
+    Some rows and bytes beyond the box are read as well. At address `between` there is room for the box's rows at the
+    new width: see `room_between`. The interpreter's lock is free meanwhile.
     """
     columns, rows, _ = _machine_code()
-    width, height = len(across.first), len(down.first)
-    high = int(down.first.max()) + down.share.shape[1]
-    first, share, place = across.first.ctypes.data, across.share.ctypes.data, between.ctypes.data
-    columns(source, stride, high, channels, first, share, across.share.shape[1], width, place, between.shape[1])
-    first, share = down.first.ctypes.data, down.share.ctypes.data
-    rows(place, between.shape[1], first, share, down.share.shape[1], height, width * channels, out)
+    height, width, channels = shape
+    wide = width * channels
+    columns(source, stride, down.end, channels, *across.places, width, between, wide + _BEYOND)
+    rows(between, wide + _BEYOND, *down.places, height, wide, out)
+
+
+def room_between(rows: int, shape: Sequence[int]) -> int:
+    """Bytes that a box of `rows` needs on its way to `shape`."""
+    return (rows + TOGETHER) * (shape[1] * shape[2] + _BEYOND)
 
 
 @cache

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgassets.augment.region import Scratch
-from imgassets.augment.scaling import rescale, weights
+from imgassets.augment.region import ROWS_BEYOND, address_of
+from imgassets.augment.scaling import rescale, room_between, weights
 
 sides = st.integers(1, 90)
 
@@ -19,14 +19,16 @@ def resized(
 ) -> NDArray[np.uint8]:
     """Pixels from `start` on, both ways, at a size; what lies around the result must stay."""
     height, width, channels = pixels.shape
-    rows = Scratch().rows(height, width * channels)
-    rows.reshape(pixels.shape)[:] = pixels
+    rows = np.empty((height + ROWS_BEYOND, width, channels), np.uint8)
+    rows[:height] = pixels
     guarded = np.full((size[0] + 2, size[1], channels), 201, np.uint8)
     columns = weights(start, width - start, size[1], mirrored)
     lines = weights(start, height - start, size[0])
-    between = Scratch().rows(height, size[1] * channels + 16)
-    rescale(rows.ctypes.data, rows.shape[1], channels, columns, lines, between, guarded[1].ctypes.data)
+    room = np.full(room_between(lines.end, (*size, channels)) + 100, 201, np.uint8)
+    shape = (*size, channels)
+    rescale(address_of(rows), width * channels, columns, lines, address_of(room), address_of(guarded[1:]), shape)
     assert (guarded[[0, -1]] == 201).all()
+    assert (room[-100:] == 201).all()
     return guarded[1:-1]
 
 
