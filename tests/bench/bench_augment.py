@@ -144,11 +144,13 @@ def ffcv(folder: Path, store: Store, size: int) -> Any:
     except ImportError as error:
         print(f"  (ffcv is not installed: {error})")
         return None
-    rows = [(np.asarray(Image.open(io.BytesIO(data))), 0) for data in store.raw_batch(np.arange(len(store)))]
+    rows = [
+        (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), 0) for data in store.raw_batch(np.arange(len(store)))
+    ]
     fields = {"image": RGBImageField(write_mode="jpg", jpeg_quality=90), "label": IntField()}
     DatasetWriter(str(folder / "all.beton"), fields, num_workers=THREADS).from_indexed_dataset(rows)
-    images = [RandomResizedCropRGBImageDecoder((size, size)), RandomHorizontalFlip(), ToTensor()]
-    pipelines = {"image": images, "label": [IntDecoder(), ToTensor(), Squeeze()]}
+    crops = [RandomResizedCropRGBImageDecoder((size, size)), RandomHorizontalFlip(), ToTensor()]
+    pipelines = {"image": crops, "label": [IntDecoder(), ToTensor(), Squeeze()]}
     settings = {"num_workers": THREADS, "order": OrderOption.RANDOM, "os_cache": True, "drop_last": False}
     return Loader(str(folder / "all.beton"), batch_size=BATCH, pipelines=pipelines, **settings)
 
