@@ -18,6 +18,9 @@ import pyarrow as pa  # noqa: TID253
 from PIL import Image
 
 from imgassets import open_store
+from imgassets.augment import RandomResizedCrop, Resize
+from imgassets.augment.draws import draws
+from imgassets.augment.fitting import fit
 from imgassets.classes import imagenet_classes
 from imgassets.commit import Vault
 from imgassets.commit import manifest as manifests
@@ -166,6 +169,13 @@ def _read_pictures(root: Path) -> None:
     pixels.examine(data)
     pixels.decode(data)
     pixels.as_jpeg(data)
+
+
+def _read_crops(root: Path) -> None:
+    (path,) = root.iterdir()
+    data, out = path.read_bytes(), np.empty((16, 16, 3), np.uint8)
+    for crop in (Resize(16), RandomResizedCrop(16, (0.01, 1)), RandomResizedCrop(16, exact=True)):
+        fit(data, "RGB", crop, draws(0, 0, np.array([len(data)]), crop.blocks)[0].tolist(), out)
 
 
 def _label_images(root: Path) -> None:
@@ -455,6 +465,7 @@ READERS: dict[str, Reader] = {
     "npz": Reader(_npz, _read_npz),
     "images": Reader(_pictures, _read_pictures, own=ONE_FILE),
     BOUNDED: Reader(_pictures, _read_pictures, own=ONE_FILE),
+    "crops of images": Reader(_pictures, _read_crops, own=ONE_FILE),
     "label images": Reader(_label_images, _read_label_images, own=ONE_FILE),
     "tars in tars": Reader(_tars, _read_tars),
     "tfrecords": Reader(_kind("tfrecords"), _read_records, STORE),
@@ -478,5 +489,5 @@ READERS: dict[str, Reader] = {
     "activations": Reader(_kind("activations"), partial(_read_activations, "activations"), STORE),
     "reconstructions": Reader(_kind("reconstructions"), partial(_read_activations, "reconstructions"), STORE),
 }
-SINGLE = {"images", BOUNDED, "label images", "volumes", "checkpoints"}
+SINGLE = {"images", "crops of images", BOUNDED, "label images", "volumes", "checkpoints"}
 """Readers that are given one file of the folder at a time."""
