@@ -11,7 +11,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from imgassets.augment.crops import Augment, Crop
-from imgassets.augment.region import ROWS_BEYOND, Decoded, Part, Scratch, address_of, decode_part
+from imgassets.augment.region import ROWS_BEYOND, Part, PixelRows, Scratch, address_of, decode_part
 from imgassets.augment.scaling import rescale, room_between, weights
 from imgassets.images.jpeg import END, START
 from imgassets.images.pixels import STORED_PIXELS, decode
@@ -53,7 +53,7 @@ def _fit_whole(pixels: NDArray[Any], augment: Augment, numbers: Sequence[float],
     crop = augment.crop(height, width, numbers)
     rows = np.empty((crop.height + ROWS_BEYOND, crop.width, channels), np.uint8)
     rows[: crop.height] = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    decoded = Decoded(address_of(rows), crop.width * channels)
+    decoded = PixelRows(address_of(rows), crop.width * channels)
     _resize(decoded, (0.0, float(crop.width)), (0.0, float(crop.height)), crop.mirrored, out)
 
 
@@ -97,7 +97,7 @@ def _cover(start: int, length: int, reduced: int) -> tuple[int, int]:
 
 
 def _resize(
-    decoded: Decoded, across: tuple[float, float], down: tuple[float, float], mirrored: bool, out: NDArray[np.uint8]
+    decoded: PixelRows, across: tuple[float, float], down: tuple[float, float], mirrored: bool, out: NDArray[np.uint8]
 ) -> None:
     """Of pixels, a stretch (start, length) across and down."""
     columns, rows = weights(*across, out.shape[1], mirrored), weights(*down, out.shape[0])

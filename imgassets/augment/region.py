@@ -146,7 +146,7 @@ class Part(NamedTuple):
     height: int
 
 
-class Decoded(NamedTuple):
+class PixelRows(NamedTuple):
     """Where rows of pixels lie."""
 
     place: int
@@ -157,7 +157,7 @@ class Decoded(NamedTuple):
 
 def decode_part(
     data: bytes | memoryview, size: tuple[int, int], part: Part, channels: int, reduced: int, scratch: Scratch
-) -> Decoded | None:
+) -> PixelRows | None:
     """A part's pixels in memory of `scratch`, which may be read some rows and bytes beyond them.
 
     `size` is (width, height) of the whole as it is decoded, at 1/`reduced` of the file's. None where the file is of
@@ -172,7 +172,7 @@ def decode_part(
     wanted = _Wanted(_COLOURS[channels], reduced, *size, left, right - left, part.top, part.height, stride)
     if region[0](address_of(data), len(data), ctypes.addressof(wanted), place):
         return None
-    return Decoded(place + (part.left - wanted[_LEFT]) * channels, stride)
+    return PixelRows(place + (part.left - wanted[_LEFT]) * channels, stride)
 
 
 def address_of(data: bytes | memoryview | NDArray[np.uint8]) -> int:

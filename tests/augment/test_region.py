@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from imgassets.augment import region
-from imgassets.augment.region import Decoded, Part, Scratch, decode_part
+from imgassets.augment.region import Part, PixelRows, Scratch, decode_part
 from imgassets.testing.making import encoded, picture
 
 SIZES = [(1, 1), (7, 90), (64, 48), (129, 131), (200, 33)]
@@ -33,7 +33,7 @@ def whole(data: bytes, mode: str, size: tuple[int, int], reduced: int) -> Any:
     return simplejpeg.decode_jpeg(data, colours, min_height=size[1], min_width=size[0], min_factor=reduced)
 
 
-def pixels(found: Decoded | None, part: Part, channels: int) -> NDArray[np.uint8]:
+def pixels(found: PixelRows | None, part: Part, channels: int) -> NDArray[np.uint8]:
     assert found is not None
     memory = (ctypes.c_uint8 * (found.stride * part.height)).from_address(found.place)
     rows = np.frombuffer(memory, np.uint8).reshape(part.height, -1)
