@@ -52,8 +52,12 @@ class AugmentedStore:
     """Pillow's mode of all images: the store's, or RGB where each file has its own."""
 
     @property
-    def image_bytes(self) -> int:
-        """Bytes of an image."""
+    def image_bytes(self) -> int | None:
+        """Bytes of an image, where it is handed over as it is cropped."""
+        return None if self.store.transform else self._nbytes
+
+    @property
+    def _nbytes(self) -> int:
         height, width = self.augment.shape
         return height * width * CHANNELS[self.mode]
 
@@ -77,7 +81,7 @@ class AugmentedStore:
         import torch
 
         if flat is None:
-            flat = torch.empty((len(rows), self.image_bytes), dtype=torch.uint8)
+            flat = torch.empty((len(rows), self._nbytes), dtype=torch.uint8)
         images = flat.view(len(rows), *self.augment.shape, -1)
         numbers = draws(self.seed, self.epoch, rows, self.augment.blocks).tolist()
         places = images.numpy()

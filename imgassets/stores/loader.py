@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from imgassets.errors import BadInput
 from imgassets.ranks import job_rank
 from imgassets.stores.epochs import BLOCK_ROWS, Index, Share, epoch_order
+from imgassets.stores.finishing import Finish
 from imgassets.stores.items import collate
 from imgassets.threads import ordered
 
@@ -74,6 +75,7 @@ class Loader:
         drop_last: leave out the rows that do not make a full step, so that all batches have `batch_size` rows.
         augment: of a store of image files, what makes them one tensor: a crop of `imgassets.augment`. What is random
             about it depends on seed, epoch and row alone.
+        normalize, dtype, channels_last: of images of one size, see `imgassets.stores.finishing.Finish`.
 
     An iteration is a whole epoch, and the next one the next epoch, however the first was left: by its end, after
     exactly `len(loader)` batches, or by `break`. Only a look does not count: after at most one batch of several the
@@ -106,6 +108,9 @@ class Loader:
         prefetch: int = 2,
         drop_last: bool = False,
         augment: Augment | None = None,
+        normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+        dtype: torch.dtype | None = None,
+        channels_last: bool | None = None,
     ) -> None:
         if batch_size < 1 or threads < 1 or prefetch < 1:
             raise BadInput(
@@ -115,7 +120,10 @@ class Loader:
         self._shuffle, self._seed, self._threads, self._ahead = shuffle, seed, threads, threads * prefetch
         self._rank = rank, world_size
         self._pass = _Pass(0)
-        self._free: deque[NDArray[np.uint8]] = deque()
+        self._finish = Finish(normalize, dtype, channels_last)
+        self._free: dict[int, deque[NDArray[np.uint8]]] = {}
+        if not self._finish.idle and self.dataset.image_bytes is None:
+            raise BadInput("normalize, dtype and channels_last are for images of one size: set augment as well.")
         _ = self.dataset, len(self)  # whatever is wrong is said now
 
     def __len__(self) -> int:
@@ -239,20 +247,22 @@ class Loader:
         found: deque[Any] = deque()
         for rows in batches:
             memory = None if nbytes is None else self._memory(len(rows), nbytes)
-            found.append(dataset.collated(rows, memory))
+            batch = dataset.collated(rows, memory)
+            found.append(batch if self._finish.idle else (self._finish(batch[0], self._memory), *batch[1:]))
         return found
 
     def _memory(self, rows: int, nbytes: int) -> torch.Tensor:
         """Memory for a batch, which comes back once the last tensor on it is gone."""
         import torch
 
+        free = self._free.setdefault(nbytes, deque())
         try:
-            whole = self._free.pop()
+            whole = free.pop()
         except IndexError:
             # begins at a line; one row more, as a last batch may have
             whole = torch.empty((self.batch_size + 1, nbytes), dtype=torch.uint8).numpy()
         lent = whole[:rows]  # a new array: torch holds it, and nothing else does
-        weakref.finalize(lent, self._free.append, whole).atexit = False
+        weakref.finalize(lent, free.append, whole).atexit = False
         return torch.from_numpy(lent)
 
 

@@ -81,26 +81,25 @@ def test_any_number_of_threads(threads: int, store: Store) -> None:
     assert all(torch.equal(a, b) for a, b in zip(batches, alone, strict=True))
 
 
-@given(
-    legs=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5), st.integers(1, 3)), max_size=4),
-    last=st.tuples(st.integers(1, 9), st.integers(1, 3)),
-    shuffle=st.sampled_from([False, True, "block"]),
-    epoch=st.integers(0, 3),
-)
-@settings(deadline=None, max_examples=40)
-def test_kills_and_resumes_in_other_worlds_give_the_same_pixels(
-    store: Store, legs: list[tuple[int, int, int]], last: tuple[int, int], shuffle: Any, epoch: int
+schedules = {
+    "legs": st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5), st.integers(1, 3)), max_size=4),
+    "last": st.tuples(st.integers(1, 9), st.integers(1, 3)),
+    "shuffle": st.sampled_from([False, True, "block"]),
+    "epoch": st.integers(0, 3),
+}
+
+
+def same_pixels(
+    images: Store, legs: list[tuple[int, int, int]], last: tuple[int, int], shuffle: Any, epoch: int
 ) -> None:
-    images = store
+    """An epoch in legs of (batch size, ranks, steps) and the rest, each by loaders of its own."""
     state = {"seed": 5, "epoch": epoch, "used": 0, "rows": len(images)}
     found: Counter[tuple[int, str]] = Counter()
     for batch, world, steps in [*legs, (*last, None)]:
         if len(images) - state["used"] < world:
             continue
-        ranks = [
-            images.loader(batch, shuffle=shuffle, seed=9, rank=rank, world_size=world, augment=CROP)
-            for rank in range(world)
-        ]
+        settings = {"shuffle": shuffle, "seed": 9, "world_size": world, "augment": CROP}
+        ranks = [images.loader(batch, rank=rank, **settings) for rank in range(world)]
         for loader in ranks:
             loader.load_state_dict(state)
             found += seen(islice(loader, steps))
@@ -109,6 +108,25 @@ def test_kills_and_resumes_in_other_worlds_give_the_same_pixels(
             break
     complete = wanted(images, 5, epoch)
     assert found == complete if state["epoch"] > epoch else found <= complete
+
+
+@given(**schedules)
+@settings(deadline=None, max_examples=40)
+def test_kills_and_resumes_in_other_worlds_give_the_same_pixels(store: Store, **schedule: Any) -> None:
+    same_pixels(store, **schedule)
+
+
+@pytest.mark.slow
+@given(**schedules)
+@settings(deadline=None, max_examples=1000)
+def test_a_thousand_schedules_give_the_same_pixels(store: Store, **schedule: Any) -> None:
+    same_pixels(store, **schedule)
+
+
+def test_a_store_behind_a_url(store: Store) -> None:
+    far = open_store(f"file://{store.path}")
+    assert isinstance(far, Store)
+    assert seen(far.loader(20, shuffle=True, seed=1, augment=CROP)) == wanted(store, 1, 0)
 
 
 def test_a_batch_is_one_tensor_with_channels_last(store: Store) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from imgassets import open_store
+from imgassets.augment import RandomResizedCrop
 from imgassets.classes import imagenet_classes
 from imgassets.errors import BadInput, MissingUpstream, StoreError
 from imgassets.formats import tfrecord
@@ -142,3 +143,10 @@ def test_where_an_image_lies(folder: Path) -> None:
             assert place.offset
             assert place.file.startswith("train-0000")
     assert open_store(folder).place(6).file == "train-00002-of-00003"
+
+
+def test_crops_of_records(folder: Path) -> None:
+    store = open_store(folder)
+    found = [(images, labels) for images, labels in store.loader(3, augment=RandomResizedCrop(32))]
+    assert [tuple(images.shape) for images, _ in found] == [(3, 3, 32, 32), (3, 3, 32, 32), (1, 3, 32, 32)]
+    assert [label for _, labels in found for label in labels.tolist()] == store.labels.tolist()
