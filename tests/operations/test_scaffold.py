@@ -165,7 +165,7 @@ def test_dagster_s_own_commands_work_in_it(photos: Folder) -> None:
     assert "cats/memmap_store" in photos.run("dg list defs")
     photos.run('dagster asset materialize -m photos.definitions --select key:"cats/memmap_store" --partition all')
     assert len(open_store(photos.path / "dagster_home/store/cats/memmap_store/all")) == 6
-    assert '"description": "Formats to make."' in photos.run(
+    assert '"description": "Image stores to make of each split."' in photos.run(
         "dg utils inspect-component imgassets.components.ImageFolder"
     )
 
