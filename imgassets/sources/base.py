@@ -105,3 +105,39 @@ class Source(ABC):
         that are no samples. Empty where nothing was walked.
         """
         return {}
+
+
+class Wrapped(Source):
+    """Another source's samples, changed on their way: all but what is read of them is the other source's."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.class_to_idx, self.fields = source, source.class_to_idx, source.fields
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def start_thread(self) -> None:
+        """As the other source."""
+        self._source.start_thread()
+
+    def name(self, index: int) -> str:
+        """The name in the other source."""
+        return self._source.name(index)
+
+    def nbytes(self, index: int) -> int:
+        """As the other source has it."""
+        return self._source.nbytes(index)
+
+    def sizes(self) -> Mapping[str, NDArray[np.int64]]:
+        """Of the other source."""
+        return self._source.sizes()
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Of the other source."""
+        return self._source.about
+
+    @property
+    def walked(self) -> Mapping[str, Any]:
+        """Of the other source."""
+        return self._source.walked

@@ -14,20 +14,14 @@ from numpy.typing import NDArray
 from imgassets.columns import Columns, Field
 from imgassets.errors import BadInput
 from imgassets.images.pixels import to_image
-from imgassets.sources.base import Samples, Source
+from imgassets.sources.base import Samples, Source, Wrapped
 
 PNG_MODES = {("|u1", 1): "L", ("|u1", 3): "RGB", ("|u1", 4): "RGBA", ("<u2", 1): "I;16", ("|b1", 1): "1"}
 """Pillow's mode of pixels that a PNG holds without loss, by dtype and channels."""
 
 
-class Wrapped(Source):
-    """Another source's samples, changed."""
-
-    def __init__(self, source: Source) -> None:
-        self._source, self.class_to_idx, self.fields = source, source.class_to_idx, source.fields
-
-    def __len__(self) -> int:
-        return len(self._source)
+class Changed(Wrapped):
+    """Another source's samples with other columns."""
 
     def read(self, indices: Sequence[int]) -> Samples:
         """Columns of some samples; see `Source.read`."""
@@ -38,29 +32,8 @@ class Wrapped(Source):
     def changed(self, columns: Columns) -> Columns:
         """The columns as they are to be."""
 
-    def start_thread(self) -> None:
-        """As the other source."""
-        self._source.start_thread()
 
-    def name(self, index: int) -> str:
-        """The name in the other source."""
-        return self._source.name(index)
-
-    def nbytes(self, index: int) -> int:
-        """As the other source has it."""
-        return self._source.nbytes(index)
-
-    def sizes(self) -> Mapping[str, NDArray[np.int64]]:
-        """Of the other source."""
-        return self._source.sizes()
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """Of the other source."""
-        return self._source.about
-
-
-class Only(Wrapped):
+class Only(Changed):
     """Images and labels, and nothing else that the source has."""
 
     def __init__(self, source: Source) -> None:
@@ -74,7 +47,7 @@ class Only(Wrapped):
         return {field.name: columns[field.name] for field in self.fields}
 
 
-class Pixels(Wrapped):
+class Pixels(Changed):
     """Images of 8-bit pixels with channels last, and labels: what the guide's fixed-size formats hold."""
 
     def __init__(self, source: Source) -> None:
@@ -92,7 +65,7 @@ class Pixels(Wrapped):
         return {"image": channels_last(self._image, np.asarray(columns["image"])), "label": columns["label"]}
 
 
-class Encoded(Wrapped):
+class Encoded(Changed):
     """Each image of one size as a PNG of the same pixels; everything else as the other source has it.
 
     Raises:

@@ -12,10 +12,10 @@ from imgassets.columns import Column, array_field
 from imgassets.errors import BadInput
 from imgassets.images.header import BadImage
 from imgassets.images.pixels import MODES, decode_label, examine, nearest, resize
-from imgassets.sources.base import BadSamples, Samples, Source
+from imgassets.sources.base import BadSamples, Samples, Source, Wrapped
 
 
-class Resized(Source):
+class Resized(Wrapped):
     """Images decoded to `mode` and resized to `size` (height, width), labels of every pixel to the nearest one's.
 
     Images are stretched to the size, as the usual `Resize((height, width))` does. Without a `size` images must be of
@@ -29,8 +29,8 @@ class Resized(Source):
             raise BadInput(f"There is no mode {mode!r}: choose one of {', '.join(MODES)}.")
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise BadInput(f"size {list(size)} is not [height, width] of at least 1 each.")
-        self._source, self._mode, self._orient, self._wanted = source, mode, orient, size
-        self.class_to_idx = source.class_to_idx
+        super().__init__(source)
+        self._mode, self._orient, self._wanted = mode, orient, size
         dtype, channels = MODES[mode]
         label = next(f for f in source.fields if f.name == "label")
         self._dense = label.kind == "file"
@@ -58,9 +58,6 @@ class Resized(Source):
                 reasons = reasons or [str(error)]
         first = f": {self._source.name(0)} {reasons[0]}" if reasons else ""
         raise BadInput(f"None of the {len(self._source)} images can be used{first}.")
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def read(self, indices: Sequence[int]) -> Samples:
         """Columns of some samples; see `Source.read`."""
@@ -119,17 +116,8 @@ class Resized(Source):
         ragged = {field.name for field in self.fields if field.ragged}
         return {name: sizes for name, sizes in self._source.sizes().items() if name in ragged}
 
-    def name(self, index: int) -> str:
-        """The name in the other source."""
-        return self._source.name(index)
-
     @property
     def about(self) -> Mapping[str, Any]:
         """Of the other source, and size, mode and filter."""
         how = {"size": list(self.size), "mode": self._mode, "filter": "bicubic, antialiased"}
         return {**self._source.about, **how, "exif": "upright" if self._orient else "ignored"}
-
-    @property
-    def walked(self) -> Mapping[str, Any]:
-        """Of the other source."""
-        return self._source.walked

@@ -17,6 +17,8 @@ from imgassets.errors import BadInput
 from imgassets.sources.base import BadSamples
 from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder, label_folder, numbered
+from imgassets.sources.resized import Resized
+from imgassets.stores.writing import Layout, StorePlan
 from imgassets.testing.making import dense, encoded, picture, write
 
 STRAYS = (
@@ -152,6 +154,20 @@ def test_a_file_named_after_another_synset_is_refused(tmp_path: Path, path: str)
     write(tmp_path / "n01440764" / "n01440764_10_n01440764.JPEG", image())
     with pytest.raises(BadInput, match="is named after n01443537 and lies in n01440764"):
         class_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("format_", "layout", "size"),
+    [("parquet", "huggingface", (8, 8)), ("memmap", "guide", (8, 8)), ("tar", "guide", None)],
+)
+def test_other_layouts_tell_what_was_passed_over(
+    tmp_path: Path, format_: str, layout: Layout, size: tuple[int, int] | None
+) -> None:
+    for name in ("a/1.jpg", "b/1.jpg", "b/notes.txt"):
+        write(tmp_path / name, b"text" if name.endswith("txt") else image())
+    source = class_folder(tmp_path)
+    prepared = StorePlan(format_, layout=layout).prepared(Resized(source, size) if size else source)
+    assert prepared.walked == source.walked == {"walked": 3, "passed_over": source.walked["passed_over"]}
 
 
 def test_the_manifest_and_convert_tell_what_was_passed_over(tmp_path: Path) -> None:
