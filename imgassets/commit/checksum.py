@@ -26,6 +26,7 @@ TICK = 20_000_000
 """Nanoseconds in which a file can change twice and keep its times: what stamps files ticks every 1 to 10 ms."""
 KNOWN = "SELECT sum FROM sums WHERE path=? AND size=? AND mtime=? AND ctime=? AND inode=?"
 """The time of content (mtime) can be set; that of the last change of any kind (ctime) cannot."""
+REMEMBER = "REPLACE INTO sums VALUES (?,?,?,?,?,?)"
 KNOWN_BEFORE = "SELECT sum FROM checksums WHERE path=? AND size=? AND mtime=? AND inode=?"
 """Of a memory of an earlier version, which did not know ctimes."""
 
@@ -109,9 +110,9 @@ class Checksums:
     def _lookup(self, key: Key) -> str | None:
         try:
             with self._connect() as db:
-                known = look_up(db, key)
-                if known is not None and look_up(db, key, before=False) is None:
-                    self._store(key, known)
+                known = remembered(db, key)
+                if known is None and (known := remembered_before(db, key)) is not None:
+                    db.execute(REMEMBER, (*key, known))
                     db.execute("DELETE FROM checksums WHERE path=?", key[:1])
                 return known
         except (OSError, sqlite3.Error) as error:
@@ -121,7 +122,7 @@ class Checksums:
     def _store(self, key: Key, value: str) -> None:
         try:
             with self._connect() as db:
-                db.execute("REPLACE INTO sums VALUES (?,?,?,?,?,?)", (*key, value))
+                db.execute(REMEMBER, (*key, value))
         except (OSError, sqlite3.Error) as error:
             self._doubt(error)
 
@@ -145,16 +146,22 @@ class Checksums:
             yield db
 
 
-def look_up(db: sqlite3.Connection, key: Key, *, before: bool = True) -> str | None:
-    """The checksum that is remembered of a file, if it is unchanged; also if an earlier version (`before`) did so."""
-    row = None
+def remembered(db: sqlite3.Connection, key: Key) -> str | None:
+    """The checksum that is remembered of a file, if it is unchanged."""
+    return _found(db, KNOWN, key)
+
+
+def remembered_before(db: sqlite3.Connection, key: Key) -> str | None:
+    """The same by an earlier version."""
+    path, size, mtime, _, inode = key
+    return _found(db, KNOWN_BEFORE, (path, size, mtime, inode))
+
+
+def _found(db: sqlite3.Connection, query: str, key: tuple[bytes | int, ...]) -> str | None:
     with suppress(sqlite3.OperationalError):  # a table that is not there
-        row = db.execute(KNOWN, key).fetchone()
-    if row is None and before:
-        path, size, mtime, _, inode = key
-        with suppress(sqlite3.OperationalError):
-            row = db.execute(KNOWN_BEFORE, (path, size, mtime, inode)).fetchone()
-    return str(row[0]) if row else None
+        row = db.execute(query, key).fetchone()
+        return str(row[0]) if row else None
+    return None
 
 
 def key_of(path: Path) -> Key:

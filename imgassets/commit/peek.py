@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from imgassets.commit.checksum import Checksums, key_of, look_up, xxh3_128
+from imgassets.commit.checksum import Checksums, key_of, remembered, remembered_before, xxh3_128
 from imgassets.commit.vault import Vault
 from imgassets.errors import BadInput
 
@@ -45,16 +45,16 @@ class Peek(Checksums):
         Raises:
             BadInput: there is no such file.
         """
-        known = self.known(path)
-        if known is None:
-            self._told(path, key_of(path)[1])
-        return known or self.stand_in(path)
+        if known := self.known(path):
+            return known
+        self._told(path, path.stat().st_size)
+        return self.stand_in(path)
 
     def known(self, path: Path) -> str | None:
         """The checksum, if the file has not changed since it was computed."""
         try:
-            key = key_of(path)
-            return look_up(self._connection, key) if self._connection else None
+            key, db = key_of(path), self._connection
+            return (remembered(db, key) or remembered_before(db, key)) if db else None
         except sqlite3.Error:  # a memory that cannot be used is none
             return None
         except OSError as error:
