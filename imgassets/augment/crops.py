@@ -49,7 +49,31 @@ class Augment(Protocol):
 
 
 @dataclass(frozen=True)
-class Resize:
+class _Sized:
+    """What gives images of one size, and draws nothing unless it says so."""
+
+    size: int | tuple[int, int]
+
+    def __post_init__(self) -> None:
+        sides = list(self.size) if isinstance(self.size, tuple | list) else [self.size, self.size]
+        if len(sides) != 2 or not all(isinstance(side, int) and LANES <= side <= 1 << 14 for side in sides):
+            raise BadInput(
+                f"size {self.size}: expected height and width, or one number for both, of {LANES} to {1 << 14}."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
+
+    @property
+    def blocks(self) -> int:
+        """None: nothing is random."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Resize(_Sized):
     """The whole image at one size, stretched where it has another aspect.
 
     Args:
@@ -57,21 +81,7 @@ class Resize:
         exact: see `RandomResizedCrop`.
     """
 
-    size: int | tuple[int, int]
     exact: bool = False
-
-    def __post_init__(self) -> None:
-        _check_size(self.size)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width)."""
-        return _pair(self.size)
-
-    @property
-    def blocks(self) -> int:
-        """None: nothing is random."""
-        return 0
 
     def crop(self, height: int, width: int, numbers: Sequence[float]) -> Crop:
         """All of it."""
@@ -79,7 +89,7 @@ class Resize:
 
 
 @dataclass(frozen=True)
-class CenterCrop:
+class CenterCrop(_Sized):
     """The largest centred box of the size's aspect, or a `fraction` of its sides, at that size: for validation.
 
     Args:
@@ -88,24 +98,13 @@ class CenterCrop:
         exact: see `RandomResizedCrop`.
     """
 
-    size: int | tuple[int, int]
     fraction: float = 224 / 256
     exact: bool = False
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
+        super().__post_init__()
         if not 0 < self.fraction <= 1:
             raise BadInput(f"fraction {self.fraction} of the centred box: expected a number above 0, at most 1.")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width)."""
-        return _pair(self.size)
-
-    @property
-    def blocks(self) -> int:
-        """None: nothing is random."""
-        return 0
 
     def crop(self, height: int, width: int, numbers: Sequence[float]) -> Crop:
         """The box, rounded to whole pixels."""
@@ -117,7 +116,7 @@ class CenterCrop:
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop:
+class RandomResizedCrop(_Sized):
     """A random box of the image at one size, by torchvision's rule: area and aspect are drawn until the box fits.
 
     Args:
@@ -130,25 +129,19 @@ class RandomResizedCrop:
             decoded at 1/2, 1/4 or 1/8, some 40 dB from that, and any other image exactly.
     """
 
-    size: int | tuple[int, int]
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     exact: bool = False
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
+        super().__post_init__()
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise BadInput(f"scale {self.scale}: expected two parts of the area, ascending, above 0 and at most 1.")
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
             raise BadInput(f"ratio {self.ratio}: expected two ratios of width to height, ascending and above 0.")
         if not 0 <= self.flip <= 1:
             raise BadInput(f"flip {self.flip}: expected a probability, from 0 to 1.")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width)."""
-        return _pair(self.size)
 
     @property
     def blocks(self) -> int:
@@ -178,13 +171,3 @@ def _within(width: int, height: int, ratio: tuple[float, float]) -> tuple[int, i
     if width > height * ratio[1]:
         return max(1, round(height * ratio[1])), height
     return width, height
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def _check_size(size: int | tuple[int, int]) -> None:
-    sides = list(size) if isinstance(size, tuple | list) else [size, size]
-    if len(sides) != 2 or not all(isinstance(side, int) and LANES <= side <= 1 << 14 for side in sides):
-        raise BadInput(f"size {size}: expected height and width, or one number for both, of {LANES} to {1 << 14}.")
