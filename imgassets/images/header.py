@@ -39,7 +39,7 @@ class ImageHeader:
     @property
     def is_wide(self) -> bool:
         """Whether its values are wider than a byte, so that it depends on them what an 8-bit picture shows."""
-        return self.mode.startswith("I") or self.mode == "F"
+        return is_wide(self.mode)
 
     @property
     def is_ordinary(self) -> bool:
@@ -67,3 +67,8 @@ class ImageHeader:
         if self.width * self.height > limit:
             raise BadImage(f"declares {self.width} x {self.height} pixels, more than the {limit} allowed")
         return self
+
+
+def is_wide(mode: str) -> bool:
+    """Whether values of one of Pillow's modes are wider than a byte."""
+    return mode.startswith("I") or mode == "F"

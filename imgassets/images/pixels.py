@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from imgassets.images.header import BadImage, ImageHeader
+from imgassets.images.header import BadImage, ImageHeader, is_wide
 from imgassets.images.jpeg import START, jpeg_header
 from imgassets.images.judge import header_of, inspect, opened, read_header
 from imgassets.images.sniff import extension, lossy_kind
@@ -209,7 +209,7 @@ def _converted(image: Any, mode: str) -> Any:
     image.load()
     if not mode or image.mode == mode:
         return image
-    if (image.mode.startswith("I") or image.mode == "F") and mode not in {"I", "F", "I;16"}:
+    if is_wide(image.mode) and not is_wide(mode):
         small = image.mode == "I" and image.format != "PPM"  # 32 bits; Pillow spreads a PPM's values over 16
         return _image(eight_bits(np.asarray(image), small), "L").convert(mode)
     if image.mode == "P" and "transparency" in image.info:
