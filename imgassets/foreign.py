@@ -19,9 +19,8 @@ def foreign(head: bytes) -> str:
         return "is a web page that was saved in its place: download the file again"
     if archive := archive_kind(head):
         return f"is {archive}: unpack it first"
-    for magic, program in PACKED.items():
-        if head.startswith(magic):
-            return f"is compressed: unpack it first ({program})"
+    if program := unpacker(head):
+        return f"is compressed: unpack it first ({program})"
     if head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5" and head[1:2]:
         return "is a pickle, which is never opened, for it can run code: save the arrays or tensors as they are"
     if head and not head.strip(b"\0"):
@@ -34,3 +33,8 @@ def archive_kind(head: bytes) -> str:
     if head[257:262] == b"ustar":
         return "a tar archive"
     return next((name for magic, name in ARCHIVES.items() if head.startswith(magic)), "")
+
+
+def unpacker(head: bytes) -> str:
+    """The program that unpacks a compressed file; empty for anything else."""
+    return next((program for magic, program in PACKED.items() if head.startswith(magic)), "")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from imgassets.errors import BadInput
 from imgassets.foreign import HEAD as FOREIGN
-from imgassets.foreign import archive_kind, foreign
+from imgassets.foreign import archive_kind, unpacker
 from imgassets.images.sniff import HEAD, image_kind
 from imgassets.sources.files import suffix_of
 
@@ -62,11 +61,11 @@ class Walk:
         for entry in self._kept(""):
             if _is_folder(entry):
                 names.append(entry.name)
-            elif self._is_image(entry):
+            elif reason := self._no_image(entry):
+                self.pass_over(reason, entry.name)
+            else:
                 self.loose.append(entry.name)
                 self.pass_over("without_class", entry.name)
-            else:
-                self.pass_over(_what(entry), entry.name)
         self._places = {os.path.realpath(self.root / name): name for name in names}
         return names
 
@@ -87,10 +86,10 @@ class Walk:
                     self._refuse_astray(path, below)
                 if _is_folder(entry):
                     folders.append(path)
-                elif self._is_image(entry):
-                    yield path
+                elif reason := self._no_image(entry):
+                    self.pass_over(reason, path)
                 else:
-                    self.pass_over(_what(entry), path)
+                    yield path
 
     def pass_over(self, reason: str, path: str) -> None:
         """Count a file that is no sample."""
@@ -128,16 +127,20 @@ class Walk:
         for each in inside:
             self._count(reason, f"{path}/{each.name}", each)
 
-    def _is_image(self, entry: os.DirEntry[str]) -> bool:
+    def _no_image(self, entry: os.DirEntry[str]) -> str:
+        """Why a file is no image, by its name and what it begins with; empty where it is one."""
         if suffix_of(entry.name) in self._extensions:
-            return True
+            return ""
         try:
             if not entry.is_file():
-                return False
+                return "no_image"
             with open(entry.path, "rb") as file:
-                return image_kind(file.read(HEAD)) != ""
+                head = file.read(FOREIGN)
         except OSError:  # told when it is read, with the others that cannot be used
-            return True
+            return ""
+        if image_kind(head[:HEAD]):
+            return ""
+        return "archive" if archive_kind(head) or unpacker(head) else "no_image"
 
     def _enter(self, folder: str, below: str) -> None:
         first = self._seen.setdefault(_identity(self.root / folder), folder)
@@ -173,18 +176,6 @@ def shown(path: str) -> str:
 def is_stray(name: str) -> bool:
     """Whether a file or folder of this name is what another system or program leaves behind."""
     return name.lower() in STRAYS or name.startswith(("._", ".Trash", "~$"))
-
-
-def _what(entry: os.DirEntry[str]) -> str:
-    """What a file is that is no image."""
-    with suppress(OSError), open(entry.path, "rb", opener=_at_once) as file:
-        head = file.read(FOREIGN)
-        return "archive" if archive_kind(head) or foreign(head).startswith("is compressed") else "no_image"
-    return "no_image"
-
-
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer for ever
 
 
 def _reason(name: str) -> str:
