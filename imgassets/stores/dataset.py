@@ -230,19 +230,15 @@ class Store(OpenStore):
                         f"{record.xxh3_128}; rebuild the store."
                     )
 
+    def _arguments(self) -> tuple[Any, ...]:
+        """What it was opened with."""
+        return self.path, self.transform, self.target_transform
+
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "identity": self._identity,
-            "transform": self.transform,
-            "target_transform": self.target_transform,
-        }
+        return {"arguments": self._arguments(), "identity": self._identity}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"], state["transform"], state["target_transform"])  # type: ignore[misc]
-        self._expect(state)
-
-    def _expect(self, state: Mapping[str, Any]) -> None:
+        self.__init__(*state["arguments"])  # type: ignore[misc]
         if self._identity != state["identity"]:
             raise StoreError(f"{self.path} was written again after it had been opened: open it anew.")
 

@@ -79,12 +79,8 @@ class RecordStore(Store):
     def _open(self) -> Any:
         return _RecordReader(self._records)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"split": self._split}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"], state["transform"], state["target_transform"], state["split"])  # type: ignore[misc]
-        self._expect(state)
+    def _arguments(self) -> tuple[Any, ...]:
+        return *super()._arguments(), self._split
 
 
 class _RecordReader:

@@ -63,12 +63,8 @@ class ArtifactStore(Store):
     def _extents(self) -> Extents:
         return self._where
 
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"part": self._part}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"], state["transform"], state["target_transform"], state["part"])  # type: ignore[misc]
-        self._expect(state)
+    def _arguments(self) -> tuple[Any, ...]:
+        return *super()._arguments(), self._part
 
 
 def _folder(path: str | os.PathLike[str]) -> tuple[Path, str]:
