@@ -36,6 +36,6 @@ class EmbeddingIOManager(ArtifactIOManager):
         for layer, numbers in manifest.facts["layers"].items():
             values = (numbers[name] for name in ("frechet_distance", "precision", "recall", "coverage"))
             lines.append(f"| {layer} | {' | '.join(f'{value:.4g}' for value in values)} |")
-            if "warning" in numbers:
-                lines.append(f"| | ⚠ {numbers['warning']} | | | |")
+        layers = manifest.facts["layers"].items()
+        lines += [f"\n⚠ {layer}: {numbers['warning']}" for layer, numbers in layers if "warning" in numbers]
         return {"plot": dg.MetadataValue.md(text), "distances": dg.MetadataValue.md("\n".join(lines))}

@@ -366,6 +366,7 @@ def test_embedding_of_real_and_generated(made: NetworkGraph) -> None:
     assert len(lines) == 1 + TOTAL + 2 * CHUNK
     assert "data:image" in result.metadata["train"]["plot"]
     numbers = result.metadata["train"]["layers"]["midblock"]
+    assert f"⚠ midblock: {numbers['warning']}" in result.metadata["train"]["distances"]
     assert numbers["frechet_distance"] > 0
     assert 0 <= numbers["coverage"] <= 1
     made.run("activations", layers=["midblock"])
