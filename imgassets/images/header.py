@@ -30,6 +30,10 @@ class ImageHeader:
     """CMYK stored as 255 - ink, as Adobe's programs do."""
     warning: str | None = None
     """What a decoder complained of although it could decode the whole image."""
+    deep: bool = False
+    """Colours of 16 bits, of which decoders give the upper 8."""
+    lossy: bool = False
+    """A TIFF whose pixels were compressed as JPEG does it."""
 
     @property
     def colour(self) -> Literal["gray", "rgb", "cmyk"]:
@@ -52,7 +56,7 @@ class ImageHeader:
         found = {
             "cmyk": self.mode in {"CMYK", "YCCK"},
             "grayscale": self.mode in {"L", "1", "LA"},
-            "16_bit": self.mode.startswith("I"),
+            "16_bit": self.mode.startswith("I") or self.deep,
             "fractions": self.mode == "F",
             "transparent": self.mode in {"RGBA", "LA", "PA"},
             "exif_rotated": self.orientation != 1,

@@ -39,6 +39,10 @@ PLUG_INS = {
     "avif": ("pillow_avif", "pillow-avif-plugin"),
 }
 """Module and package that Pillow needs for a kind it may not read by itself."""
+UNREAD = {"tif": ", or has pixels that Pillow does not read (fractions of 16 or 64 bits, or of colours)"}
+"""What else may be the matter with a header of a kind."""
+BITS, FORMAT, SIGNED = 258, 339, 2
+"""Tags of TIFF 6.0: BitsPerSample, SampleFormat, and the latter's value for two's complement."""
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -95,7 +99,7 @@ def opened(data: bytes | memoryview) -> Iterator[Image.Image]:
             if newer and kind == "bin":
                 needed = f"without the plug-in {PLUG_INS[newer][1]}" if newer in PLUG_INS else "by Pillow as installed"
                 raise BadImage(f"is {newer.upper()}, damaged or not readable {needed}") from None
-            damaged = f"has a damaged header, and begins as a {kind} file"
+            damaged = f"has a damaged header, and begins as a {kind} file{UNREAD.get(kind, '')}"
             told = foreign(bytes(data[:FOREIGN])) or f"begins with {bytes(data[:12])!r}"
             raise BadImage(f"is no image: it {told}" if kind == "bin" else damaged) from None
         except (MemoryError, Image.DecompressionBombError):
@@ -113,9 +117,13 @@ def _plug_in(kind: str) -> None:
 
 
 def header_of(image: Image.Image, data: bytes) -> ImageHeader:
-    """The header of an opened image that is no JPEG; BadImage if it is too large, or cut, if behind its last pixel."""
+    """The header of an opened image that is no JPEG; BadImage if it is too large, or cut, if behind its last pixel, or
+    of values that decoders take for others."""
     ImageHeader("", image.width, image.height, image.mode).within(MAX_PIXELS)  # before anything is decoded
-    kind, warning = extension(data), None
+    tags = getattr(image, "tag_v2", {})
+    if SIGNED in tags.get(FORMAT, ()) and max(tags.get(BITS, (1,))) <= 8:
+        raise BadImage("has signed values of 8 bits, which decoders take for 0 to 255: convert it first")
+    kind, warning, deep = extension(data), None, _is_deep(image)  # before anything is loaded, as EXIF of a PNG does
     try:
         if kind == "png":
             warning = _wrong_chunk(data)
@@ -124,7 +132,18 @@ def header_of(image: Image.Image, data: bytes) -> ImageHeader:
     except IndexError:
         raise BadImage("is cut: it ends before its end mark") from None
     frames, orientation = getattr(image, "n_frames", 1), image.getexif().get(0x0112, 1)
-    return ImageHeader(kind, image.width, image.height, image.mode, orientation, frames, warning=warning)
+    lossy = "jpeg" in str(image.info.get("compression", ""))
+    return ImageHeader(kind, image.width, image.height, image.mode, orientation, frames, False, warning, deep, lossy)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether Pillow narrows colours of 16 bits while it decodes: it has no mode for them."""
+    if image.mode.startswith(("I", "F")):
+        return False
+    layouts = [tile[3] for tile in getattr(image, "tile", ())]
+    return any(
+        ";16" in str(layout) or (image.format == "PPM" and max(layout[1:], default=0) > 255) for layout in layouts
+    )
 
 
 def _decoded(data: bytes, header: ImageHeader) -> ImageHeader:

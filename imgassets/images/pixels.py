@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imgassets.images.header import BadImage, ImageHeader, is_wide
 from imgassets.images.jpeg import START, jpeg_header
-from imgassets.images.judge import header_of, inspect, opened, read_header
+from imgassets.images.judge import FORMAT, SIGNED, header_of, inspect, opened, read_header
 from imgassets.images.sniff import extension, lossy_kind
 
 QUALITY = 100
@@ -142,7 +142,7 @@ def decode_label(data: bytes | memoryview) -> NDArray[Any]:
     """A label file as integers of native byte order, (height, width[, channels]): palette images keep their indices.
 
     Raises:
-        BadImage: it cannot be read, or does not hold whole numbers.
+        BadImage: it cannot be read, does not hold whole numbers, or larger ones than 32 bits with a sign have.
     """
     if extension(data) == "npy":
         try:
@@ -150,7 +150,10 @@ def decode_label(data: bytes | memoryview) -> NDArray[Any]:
         except Exception as error:  # numpy parses a Python literal here: a hostile one raises nearly anything
             raise BadImage(f"not an array of numbers ({type(error).__name__}: {str(error)[:80]})") from error
     else:
-        array = _pillow(data, "")
+        with opened(data) as image:
+            array, tags = to_array(_converted(image, "")), getattr(image, "tag_v2", {})
+        if array.min(initial=0) < 0 and tags and SIGNED not in tags.get(FORMAT, ()):
+            raise BadImage("has labels from 2147483648 on, which decoders take for negative ones: save them as NPY")
         array = array[..., 0] if array.shape[2] == 1 else array
     if array.dtype.kind not in "biu" or array.ndim not in {2, 3}:
         raise BadImage(f"labels are whole numbers for every pixel, this is {array.dtype} of shape {array.shape}")
@@ -171,8 +174,14 @@ def inspect_label(data: bytes) -> tuple[int, int]:
     header = inspect(data, walk=False)
     if header.warning is not None:
         raise BadImage(f"is damaged: {header.warning}")
+    if header.lossy:
+        raise BadImage("is a TIFF compressed as JPEG, which changes the labels around every edge: save them losslessly")
     if header.mode == "F":
         raise BadImage("labels are whole numbers for every pixel, this is an image of fractions (mode F)")
+    if header.deep:
+        raise BadImage("has colours of 16 bits, of which decoders give the upper 8: save the labels as NPY")
+    if header.mode == "I":
+        decode_label(data)
     return header.height, header.width
 
 

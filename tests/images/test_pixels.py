@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from contextlib import suppress
 from typing import Any
 
@@ -109,6 +111,94 @@ def test_lossless_labels_are_taken(kind: str, options: dict[str, Any]) -> None:
     file = io.BytesIO()
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(file, kind, **options)
     assert inspect_label(file.getvalue()) == (16, 16)
+
+
+def test_labels_in_a_tiff_of_jpegs_are_refused() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(file, "TIFF", compression="jpeg")
+    with pytest.raises(BadImage, match="is a TIFF compressed as JPEG, which changes the labels"):
+        inspect_label(file.getvalue())
+    assert read_header(file.getvalue()).notes == ("grayscale",)  # as an image it is as good as any JPEG
+
+
+def test_bytes_with_a_sign_are_refused() -> None:
+    """Pillow takes them for 0 to 255: -1 would be white."""
+    for read in (read_header, examine, inspect_label):
+        with pytest.raises(BadImage, match="has signed values of 8 bits"):
+            read(tiff(np.array([[-100, 0, 100]], np.int8)))
+    assert examine(tiff(np.array([[0, 100, 200]], np.uint8)), "L")[1][0, :, 0].tolist() == [0, 100, 200]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "taken"),
+    [
+        ([0, 1 << 31], np.uint32, False),
+        ([0, (1 << 32) - 1], np.uint32, False),
+        ([0, (1 << 31) - 1], np.uint32, True),
+        ([-1, (1 << 31) - 1], np.int32, True),
+        ([-1, 7], np.int16, True),
+        ([0, 65535], np.uint16, True),
+    ],
+)
+def test_labels_are_the_numbers_of_their_file_or_refused(values: list[int], dtype: Any, taken: bool) -> None:
+    data = tiff(np.array([values], dtype))
+    if taken:
+        assert inspect_label(data) == (1, 2)
+        assert decode_label(data).tolist() == [values]
+    else:
+        for read in (inspect_label, decode_label):
+            with pytest.raises(BadImage, match="labels from 2147483648 on"):
+                read(data)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "ppm"])
+def test_colours_of_16_bits_are_noted_and_no_labels(kind: str) -> None:
+    values = np.arange(0, 60000, 5000, np.uint16).reshape(2, 2, 3)
+    data = {"png": png16, "tif": tiff, "ppm": lambda v: b"P6 2 2 65535 " + v.astype(">u2").tobytes()}[kind](values)
+    header, array = examine(data)
+    assert (header.mode, header.notes) == ("RGB", ("16_bit",))
+    np.testing.assert_array_equal(array, values >> 8 if kind != "ppm" else np.rint(values * (255 / 65535)))
+    with pytest.raises(BadImage, match="has colours of 16 bits"):
+        inspect_label(data)
+
+
+def test_pixels_that_pillow_does_not_read_are_told_from_damage() -> None:
+    for dtype in (np.float16, np.float64):
+        with pytest.raises(BadImage, match="or has pixels that Pillow does not read"):
+            read_header(tiff(np.array([[0, 1]], dtype)))
+
+
+def png16(values: np.ndarray[Any, Any]) -> bytes:
+    """A PNG of (height, width, 3) uint16."""
+    height, width, _ = values.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def tiff(values: np.ndarray[Any, Any]) -> bytes:
+    """A plain TIFF (6.0) of (height, width[, channels]) of any type, as Pillow writes none."""
+    height, width, channels = (*values.shape, 1)[:3]
+    data, tail = values.tobytes(), b""
+    sample = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    tags = {
+        256: (width,),
+        257: (height,),
+        258: (values.itemsize * 8,) * channels,
+        259: (1,),
+        262: (2 if channels == 3 else 1,),
+    }
+    tags |= {273: (8,), 277: (channels,), 278: (height,), 279: (len(data),), 339: (sample,) * channels}
+    behind, entries = 8 + len(data) + 2 + 12 * len(tags) + 4, b""
+    for tag, numbers in tags.items():
+        packed = struct.pack(f"<{len(numbers)}H", *numbers)
+        if len(packed) > 4:
+            packed, tail = struct.pack("<I", behind + len(tail)), tail + packed
+        entries += struct.pack("<HHI", tag, 3, len(numbers)) + packed.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4) + tail
 
 
 def test_16_bit_keeps_its_upper_byte() -> None:
