@@ -158,4 +158,6 @@ def _describe_batch(report: dict[str, Any]) -> str:
         lines.append(
             f"  {member['name']:<12} {member['dtype']} {shape}, {member['method']}, crc {member['crc32']} verified"
         )
+    if "warning" in report:
+        lines.append(f"  warning  {report['warning']}")
     return "\n".join(lines)

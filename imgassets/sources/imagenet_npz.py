@@ -22,7 +22,7 @@ from imgassets.errors import BadInput
 from imgassets.places import Place, slice_of
 from imgassets.sources.inspection import Inspection
 from imgassets.sources.npz import NpzFile, NpzMember, Stream, open_npz, read_at, torn_npz
-from imgassets.sources.pixel_statistics import PixelStatistics
+from imgassets.sources.pixel_statistics import Neighbours, PixelStatistics
 from imgassets.sources.zip_directory import MAX_BYTES, MAX_RATIO
 
 RESOLUTIONS = (16, 32, 64, 128, 256)
@@ -167,9 +167,10 @@ class NpzBatch:
     def inspect(self, progress: Callable[[int], None] | None = None) -> Inspection:
         """Read everything once; `progress` is told of the bytes of every block, about 1 MiB."""
         labels, declared = self.labels(), self.mean()
-        statistics = PixelStatistics(self.resolution)
+        statistics, neighbours = PixelStatistics(self.resolution), Neighbours(self.resolution)
         for block in self.blocks():
             statistics.add(block)
+            neighbours.add(block)
             if progress is not None:
                 progress(block.nbytes)
         sums = statistics.pixel_sums()
@@ -185,6 +186,7 @@ class NpzBatch:
             members=tuple(self.members.values()),
             ignored_members=self.ignored_members,
             pixel_sums=sums,
+            warning=neighbours.warning(),
         )
 
 

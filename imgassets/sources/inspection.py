@@ -32,6 +32,8 @@ class Inspection:
     ignored_members: tuple[str, ...]
     pixel_sums: NDArray[np.int64] = field(repr=False, compare=False)
     """int64 (3 × resolution²,): added up over all batches and divided by all rows, the mean of the split."""
+    warning: str | None = None
+    """What makes the pixels doubtful though every byte is right."""
 
     def report(self) -> dict[str, Any]:
         """The same for `json.dumps`; equal files give equal text."""
@@ -62,4 +64,5 @@ class Inspection:
                 for member in self.members
             ],
             "ignored_members": {"count": len(self.ignored_members), "first": list(self.ignored_members[:10])},
+            **({"warning": self.warning} if self.warning else {}),
         }

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgassets.sources.pixel_statistics import PixelStatistics
+from imgassets.sample_data.pictures import picture
+from imgassets.sources.pixel_statistics import Neighbours, PixelStatistics
 
 
 def check(statistics: PixelStatistics, images: np.ndarray, resolution: int) -> None:
@@ -63,3 +64,30 @@ def test_channels_are_planes() -> None:
     statistics = PixelStatistics(16)
     statistics.add(np.repeat(np.array([10, 20, 30], np.uint8), 256)[None])
     assert [(c.min, c.max, c.mean, c.std) for c in statistics.channels()] == [(v, v, v, 0) for v in (10, 20, 30)]
+
+
+@pytest.mark.parametrize("side", [16, 32, 64, 128, 256])
+@pytest.mark.parametrize("colours", ["coloured", "gray"])
+def test_rows_in_another_order_are_told_by_their_neighbours(side: int, colours: str) -> None:
+    pictures = np.stack([picture(seed, side, side, seed / 20) for seed in range(20)])
+    if colours == "gray":
+        pictures = np.repeat(pictures[..., 1:2], 3, axis=3)
+    planar, other = Neighbours(side), Neighbours(side)
+    for start in range(0, 20, 5):
+        block = pictures[start : start + 5]
+        planar.add(block.transpose(0, 3, 1, 2).reshape(len(block), -1))
+        other.add(block.reshape(len(block), -1))
+    assert planar.warning() is None
+    assert f"look like H, W, C, not planar: bytes {3 * side} apart" in str(other.warning())
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.integers(1, 40), side=st.sampled_from([16, 32]), seed=st.integers(0, 1000), high=st.integers(0, 255))
+def test_of_noise_and_of_one_colour_nothing_is_told(rows: int, side: int, seed: int, high: int) -> None:
+    neighbours = Neighbours(side)
+    neighbours.add(np.random.default_rng(seed).integers(0, high, (rows, 3 * side**2), np.uint8, endpoint=True))
+    assert neighbours.warning() is None
+
+
+def test_of_no_rows_nothing_is_told() -> None:
+    assert Neighbours(16).warning() is None

@@ -24,12 +24,16 @@ def ct_checks(
 
 
 def _tables_agree(index: Artifact) -> Finding:
-    """Every listed volume is in the repository, every volume has its rows and a spacing, and no name comes twice."""
+    """Every listed volume is in the repository, every volume has its rows and a spacing, and no name comes twice.
+
+    Beside it is told how many volumes in shards have a report that says nothing.
+    """
     report = index.open().report
     kinds = ("listed_but_absent", "present_but_unlisted", "without_spacing", "names_of_two_files", "rows_contradicted")
     numbers = {kind: len(report[kind]) for kind in kinds}
     found = [f"{count} {kind.replace('_', ' ')}" for kind, count in numbers.items() if count]
-    return Finding(not found, numbers, ", ".join(found) or "tables and tree agree")
+    told = {"without_report": len(empty)} if (empty := report.get("without_report")) else {}
+    return Finding(not found, numbers | told, ", ".join(found) or "tables and tree agree")
 
 
 def _membership_complete(index: Artifact) -> Finding:

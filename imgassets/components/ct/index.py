@@ -38,6 +38,9 @@ NEEDED = {
     "reports": ("Findings_EN", "Impressions_EN"),
 }
 
+NO_WORDS = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "nat", "not", "given", "given.", "-", "."})
+"""What a report is made of that stands for none, in lower case."""
+
 
 @dataclass(frozen=True)
 class IndexSettings:
@@ -82,8 +85,16 @@ def make_index(repository: Repository, revision: str, settings: IndexSettings, w
         "output_bytes": len(used) * settings.sample_bytes,
     }
     exceptions = [{"key": volume.key, "reason": volume.skip} for volume in listing.volumes if volume.skip]
-    report = _report(repository.name, listing, facts)
+    empty = [volume.key for volume in used if says_nothing(volume.report)]
+    if empty:
+        facts["without_report"] = len(empty)
+    report = _report(repository.name, listing, facts) | ({"without_report": empty} if empty else {})
     return Index(table_of(listing.volumes, settings.split), report, facts, exceptions)
+
+
+def says_nothing(report: str) -> bool:
+    """Whether a report is empty, or what programs and people write where there is none: `nan`, `Not given`."""
+    return set(report.casefold().split()) <= NO_WORDS
 
 
 def _joined(repository: Repository, revision: str, settings: IndexSettings, work: Path) -> Listing:

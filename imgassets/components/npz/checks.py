@@ -51,9 +51,12 @@ def _declared_mean(index: Artifact) -> Finding:
     """The declared mean of each pixel is as near to the batch's own as chance allows.
 
     The declared mean is that of all train batches, so the two differ by about std/√rows; six times that is a sign of
-    another data set or another pixel order. Not applicable to a file without a mean, such as val_data.
+    another data set or another pixel order. Not applicable to a file without a mean, such as val_data. Rows that look
+    like H, W, C are told in any file.
     """
     report = index.open().report
+    if "warning" in report:
+        return Finding(False, {}, report["warning"])
     difference = report["mean_difference"]
     if difference is None:
         return Finding(True, {"declared": False}, "the file declares no mean")

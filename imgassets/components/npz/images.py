@@ -1,5 +1,6 @@
 """Downsampled ImageNet in NPZ batches: an index of what is there, plain arrays, and CSV samples for SystemDS."""
 
+import logging
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated
@@ -32,6 +33,8 @@ from imgassets.sources.arrays import ArraySource
 from imgassets.sources.batches import batch_offsets, find_batches
 from imgassets.sources.imagenet_npz import RESOLUTIONS, NpzBatch, open_batch
 from imgassets.stores.registry import DEFAULT
+
+log = logging.getLogger(__name__)
 
 
 class SampleConfig(BuildConfig):
@@ -149,7 +152,7 @@ def _npz_index(dataset: NpzImages) -> dg.AssetsDefinition:
         """What the NPZ batches hold, one row per image: global index, file, row, devkit label, class_id, synset.
 
         Every byte is read once and its CRC verified. The report beside the table has the members, images per class,
-        pixel statistics, and how far the declared mean is from the batch's own.
+        pixel statistics, how far the declared mean is from the batch's own, and a warning where rows look like H, W, C.
         """
 
         def build(key: str) -> Build:
@@ -301,6 +304,9 @@ def _index(dataset: NpzImages, batch: NpzBatch, first: int, progress: Progress) 
     )
     report = inspection.report()
     facts = {"classes_present": report["labels"]["classes_present"], "mean_difference": report["mean_difference"]}
+    if inspection.warning:
+        log.warning("%s: %s", batch.path, inspection.warning)
+        facts["warning"] = inspection.warning
     return Index(table, report | {"first_row": first}, facts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import logging
@@ -337,6 +338,23 @@ def test_tables_that_disagree_are_listed(content: dict[str, bytes], tmp_path: Pa
     report = json.loads((tmp_path / "store/ct/volume_index/train/report.json").read_text())
     assert report["rows_contradicted"] == ["train_1_a_2"]
     assert "train_1_a_1" in report["present_but_unlisted"]
+
+
+@pytest.mark.parametrize("said", ["nan", "", "None", "Not given", "not given. nan", " - "])
+def test_reports_that_say_nothing_are_counted(content: dict[str, bytes], tmp_path: Path, said: str) -> None:
+    path = "dataset/radiology_text_reports/train_reports.csv"
+    rows = list(csv.DictReader(io.StringIO(content[path].decode("utf-8-sig"))))
+    (row,) = (row for row in rows if row["VolumeName"].startswith("train_1_a_2."))
+    row |= {"Findings_EN": said, "Impressions_EN": "Not given."}
+    with io.StringIO(newline="") as text:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        changed = {**content, path: text.getvalue().encode()}
+    world = World(tmp_path, mirror(tmp_path / "mirror", changed))
+    assert world.make("volume_index", "train")["without_report"] == 1
+    report = json.loads((tmp_path / "store/ct/volume_index/train/report.json").read_text())
+    assert report["without_report"] == ["train_1_a_2"]
 
 
 def test_previews_have_no_report_unless_asked_for(content: dict[str, bytes], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq  # noqa: TID253
 import pytest
 
 from imgassets.commit import xxh3_128
+from imgassets.sample_data.pictures import picture
 from tests.components.imagenet import Graph, graph, rows, save_npz
 
 INDEX, ARRAYS, SAMPLE = "npz_index", "arrays", "csv_sample"
@@ -256,6 +257,28 @@ def test_the_declared_mean_only_warns(tiny: Graph) -> None:
         assert found.passed is passed
         assert found.severity is dg.AssetCheckSeverity.WARN
         assert found.metadata["limit"].value == pytest.approx(limit)
+
+
+def test_rows_in_another_order_are_told_by_the_index(tmp_path: Path) -> None:
+    """Of val_data too, which declares no mean; what planar rows have in their index is as it was."""
+    pictures = np.stack([picture(seed, 16, 16, seed / 50) for seed in range(50)])
+
+    def interleaved(raw: Path) -> None:
+        planar = {"data": pictures.transpose(0, 3, 1, 2).reshape(50, -1), "labels": np.arange(1, 51)}
+        save_npz(raw / "tiny" / "train_data_batch_1.npz", **planar)
+        save_npz(raw / "tiny" / "val_data.npz", **planar | {"data": pictures.reshape(50, -1)})
+
+    with graph(tmp_path, interleaved, **DATASET) as made:
+        assert made.run(INDEX).success
+        warnings = [
+            json.loads((made.store / INDEX / key / "report.json").read_text()).get("warning")
+            for key in made.keys(INDEX)
+        ]
+        assert warnings[0] is None
+        assert "rows look like H, W, C" in warnings[1]
+        found = made.check(INDEX, "val_data")["declared_mean"]
+        assert not found.passed
+        assert "transpose(0, 3, 1, 2)" in str(found.description)
 
 
 def test_one_bad_partition_of_a_range_is_the_only_red_one(tiny: Graph) -> None:
