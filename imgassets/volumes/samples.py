@@ -25,7 +25,7 @@ from imgassets.volumes.grid import Preprocessing
 from imgassets.volumes.nifti import read_nifti
 from imgassets.volumes.npz import read_npz
 from imgassets.volumes.resample import resample
-from imgassets.volumes.verdict import left_raw, verdict
+from imgassets.volumes.verdict import left_raw, scaled_twice, verdict
 from imgassets.volumes.volume import Volume
 
 INFLATED = 2.5
@@ -104,7 +104,7 @@ class ShardSource:
         finally:
             shutil.rmtree(work, ignore_errors=True)
         told = row.scale if self.recipe.rescale == "header" else None
-        if reason := verdict(volume, scale) or left_raw(volume, told):
+        if reason := verdict(volume, scale) or left_raw(volume, told) or scaled_twice(volume, scale):
             return reason
         spacing = row.spacing if self.recipe.spacing_source == "csv" else volume.spacing
         if spacing is None:

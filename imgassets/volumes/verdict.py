@@ -12,6 +12,9 @@ from imgassets.volumes.volume import Volume
 HU_LIMIT = 1000.0
 AIR = -900.0
 """HU below which voxels are air, which every chest holds and stands in; padding lies there as well."""
+TISSUE, LEAST_TISSUE = -200.0, 0.01
+"""HU above which fat, muscle and bone are, and the share of the voxels of any chest that lie there at least: a fifth,
+usually. Of bone and metal alone, which are left there by an intercept that came once too often, it is far less."""
 LEAST_WITHIN = 0.001
 """Share of voxels within +-1000 HU below which a volume is not a chest in HU (an intercept of -8192 applied to
 voxels that are HU already leaves nothing within)."""
@@ -58,6 +61,25 @@ def left_raw(volume: Volume, told: tuple[float, float] | None) -> str | None:
     return (
         f"not in HU: no voxel lies below {AIR:g} HU by its own scaling ({volume.slope:g}, {volume.intercept:g}), "
         f"and the table has RescaleIntercept {told[1]:g}; volumes of raw values need rescale: csv"
+    )
+
+
+def scaled_twice(volume: Volume, scale: tuple[float, float] = (1.0, 0.0)) -> str | None:
+    """Why a volume's scaling is one too many, or None: an intercept made all of it air, though every chest has tissue.
+
+    `scale` is as in `verdict`.
+    """
+    slope, intercept = volume.slope * scale[0], volume.intercept * scale[0] + scale[1]
+    if intercept > AIR:
+        return None
+    found, needed = 0, LEAST_TISSUE * volume.voxels.size
+    for k in middle_out(len(volume.voxels)):
+        found += int(np.count_nonzero(volume.voxels[k].astype(np.float64) * slope + intercept > TISSUE))
+        if found >= needed:
+            return None
+    return (
+        f"not in HU: with the intercept {intercept:g} only {found / volume.voxels.size:.2%} of the voxels lie above "
+        f"{TISSUE:g} HU, where tissue is: its values were HU before (volumes of *_fixed need rescale: header)"
     )
 
 

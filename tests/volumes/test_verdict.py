@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgassets.volumes.verdict import histogram, left_raw, middle_out, verdict
+from imgassets.sample_data.ct_rate import chest as body
+from imgassets.volumes.verdict import histogram, left_raw, middle_out, scaled_twice, verdict
 from imgassets.volumes.volume import Volume
 from tests.volumes.phantom import chest
 
@@ -76,6 +77,36 @@ def test_raw_values_lack_air(
     data = np.full((9, 6, 7), 40, np.int16)
     data[8, 5, 6] = lowest
     assert (left_raw(Volume(data, *scale, None), told) is not None) is raw
+
+
+@pytest.mark.parametrize(
+    ("own", "scale", "added", "twice"),
+    [
+        ((1, 0), (1, -1024), 0, True),  # HU, which the table's intercept makes too low
+        ((1, -1024), (1, 0), 0, True),  # the same of the file's own
+        ((1, -1024), (1, -1024), 1024, True),
+        ((2, -2048), (0.5, 0), 1024, False),
+        ((1, 0), (1, -1024), 1024, False),
+        ((1, -1024), (1, 0), 1024, False),
+        ((1, 0), (1, 0), 0, False),
+        ((1, 0), (1, -1000), 0, True),
+    ],
+)
+def test_an_intercept_too_many_leaves_no_tissue(
+    own: tuple[float, float], scale: tuple[float, float], added: int, twice: bool
+) -> None:
+    """Of the sample's chests, with values that were brought to HU before, or `added` to."""
+    volume = Volume(body((40, 36, 24), 1) + np.int16(added), *own, None)
+    assert verdict(volume, scale) is None
+    assert (scaled_twice(volume, scale) is not None) is twice
+
+
+@pytest.mark.parametrize(("tissue", "twice"), [(99, True), (100, False), (101, False)])
+def test_the_least_tissue_is_judged_exactly(tissue: int, twice: bool) -> None:
+    data = np.zeros(10_000, np.int16)
+    data[:tissue] = 1024
+    volume = Volume(np.random.default_rng(0).permutation(data).reshape(100, 10, 10), 1, -1024, None)
+    assert (scaled_twice(volume) is not None) is twice
 
 
 def test_middle_out_visits_every_slice_once() -> None:

@@ -306,6 +306,18 @@ def test_raw_values_are_left_out_with_the_setting_that_reads_them(tmp_path: Path
     assert "not in HU: no voxel lies below -900 HU" in split.manifest["skipped"][0]["reason"]
 
 
+def test_hu_that_would_be_scaled_again_are_left_out_with_the_setting_that_does_not(tmp_path: Path) -> None:
+    keys = ("valid_1_a_1", "valid_2_a_1")
+    content = dict(files({"valid": keys}, shape=(12, 11, 10), spacing=SPACING))
+    path = next(path for path in content if keys[0] in path)
+    content[path] = nifti(chest((12, 11, 10), 0) + 1024, SPACING)
+    table = "dataset/metadata/validation_metadata.csv"
+    content[table] = content[table].replace(b",1,0,", b",1,-1024,")
+    split = World(tmp_path, mirror(tmp_path / "mirror", content), rescale="csv").all("valid")
+    assert split.study_ids == [keys[0]]
+    assert "its values were HU before" in split.manifest["skipped"][0]["reason"]
+
+
 @pytest.mark.parametrize(("count", "sizes"), [(7, [4, 3]), (8, [4, 4]), (9, [4, 4, 1])])
 def test_counts_of_a_split_around_whole_shards(tmp_path: Path, count: int, sizes: list[int]) -> None:
     keys = tuple(f"valid_{i}_a_1" for i in range(1, count + 1))
