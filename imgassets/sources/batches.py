@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from imgassets.errors import BadInput
+from imgassets.foreign import HEAD, foreign
 from imgassets.sources.imagenet_npz import open_batch, told_rows
 
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")
@@ -60,7 +61,7 @@ def _instead(folder: Path, names: list[str]) -> str:
     except OSError:
         return ""
     for entry in entries:
-        if entry.is_file() and entry.name.partition(".")[0] in names and _head(entry.path) == b"\x80":
+        if entry.is_file() and entry.name.partition(".")[0] in names and "a pickle" in foreign(_head(entry.path)):
             return f"{entry.name} is the pickled download, which is never opened: get the .npz files instead"
         if entry.is_dir() and (found := [n for n in names if Path(entry.path, f"{n}.npz").is_file()]):
             return f"{entry.name}/ has {_listed(found)}: move them up, or give that folder as root"
@@ -70,7 +71,7 @@ def _instead(folder: Path, names: list[str]) -> str:
 
 def _head(path: str) -> bytes:
     with suppress(OSError), open(path, "rb") as file:
-        return file.read(1)
+        return file.read(HEAD)
     return b""
 
 

@@ -30,6 +30,7 @@ CLASSES = (
 )  # fmt: skip
 """The dataset's abnormalities, in the order of its label tables."""
 NOT_GIVEN = "Not given."
+NAME = re.compile(r"[\w.+-]+")
 EXCLUDED = "excluded"
 """How the reason begins for which a volume is left out that a list names."""
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -77,7 +78,7 @@ def read_table(path: Path, name: str, needed: Iterable[str]) -> Table:
     repeated, contradicted = set(), set()
     line = 1
     with path.open("rb") as opened:
-        if what := foreign(opened.read(HEAD)):
+        if what := foreign(opened.read(HEAD), text=True):
             raise BadInput(f"{name} {what}.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -113,13 +114,18 @@ def read_table(path: Path, name: str, needed: Iterable[str]) -> Table:
 def read_list(path: Path) -> frozenset[str]:
     """Keys of the volumes that a list names: a file name or path per line, blank ones and what follows a # passed over.
 
-    Raises BadInput where it is no text.
+    Raises BadInput where it is no text, or for the first line that is no name.
     """
+    data = path.read_bytes()
+    if what := foreign(data[:HEAD], text=True):
+        raise BadInput(f"{path.name} {what}.")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise BadInput(f"{path.name} is no list in UTF-8 ({error}).") from error
-    names = (line.partition("#")[0].strip().rpartition("/")[2] for line in lines)
+    names = [line.partition("#")[0].strip("\"',; \t").rpartition("/")[2] for line in lines]
+    if wrong := next((line for line, name in enumerate(names, 1) if name and not NAME.fullmatch(name)), None):
+        raise BadInput(f"{path.name}, line {wrong}: {names[wrong - 1][:40]!r} is no name of a volume, one a line.")
     return frozenset(key_of(name) for name in names if name)
 
 

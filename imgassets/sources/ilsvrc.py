@@ -12,6 +12,7 @@ import numpy as np
 
 from imgassets.classes import imagenet_classes
 from imgassets.errors import BadInput
+from imgassets.foreign import HEAD, foreign
 from imgassets.sources.nested_tar import Member, Tape, walk
 from imgassets.sources.walk import is_stray
 
@@ -186,7 +187,10 @@ def _devkit_ids(path: Path) -> list[str]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        if what := foreign(data[:HEAD], text=True):
+            raise BadInput(f"{path} {what}.")
+        text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read as text: {error}.") from None
     yield from (line.strip() for line in text.rstrip().splitlines())

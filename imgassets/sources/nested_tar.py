@@ -140,6 +140,8 @@ def walk(read: Callable[[int, int], bytes], start: int, end: int, where: str) ->
         BadInput: the archive is empty, cut, damaged, or holds a link, a device, a duplicate or an unsafe name.
     """
     if end - start < BLOCK:
+        if end > start and (what := foreign(read(start, end - start))):
+            raise BadInput(f"{where} is no tar archive: it {what}.")
         raise _refused(where, f"has {end - start} bytes and is no tar archive")
     at, seen = start, set[str]()
     extended: dict[str, str] = {}

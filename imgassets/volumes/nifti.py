@@ -102,11 +102,11 @@ def read_stream(file: IO[bytes], limit: int = LIMIT) -> Volume:
     """Read one volume from an open file, gzipped or not; raises ValueError with a reason that names no file."""
     start = file.read(IN)
     pieces = inflate(start, file) if start[:2] == b"\x1f\x8b" else plain(start, file)
-    if start[:2] != b"\x1f\x8b" and (what := foreign(start[:HEAD])):
-        raise ValueError(f"it {what}")
     head = b""
     while len(head) < HEADER and (piece := next(pieces, None)):
         head += piece
+    if what := foreign(head[:HEAD]):
+        raise ValueError(f"it {what}")
     header = parse_header(head)
     if header.nbytes > limit:
         raise ValueError(f"the header declares {header.nbytes:,} bytes of voxels, the limit is {limit:,}")

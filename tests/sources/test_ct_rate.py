@@ -171,6 +171,26 @@ def test_lists_name_files_or_paths(tmp_path: Path) -> None:
         read_list(tmp_path / "l")
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS"),
+        (b"<!DOCTYPE html><p>403", "is a web page"),
+        (b"\ntrain_1_a_1.nii.gz\nEntry not found\n", "line 3: 'Entry not found' is no name of a volume"),
+        (b'{"error": "Unauthorized"}', "line 1: "),
+    ],
+)
+def test_what_is_no_list_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "l").write_bytes(content)
+    with pytest.raises(BadInput, match=told):
+        read_list(tmp_path / "l")
+
+
+def test_lists_that_a_table_was_saved_as(tmp_path: Path) -> None:
+    (tmp_path / "l").write_bytes(b"\"train_1_a_1.nii.gz\",\r\n'a/train_2_a_1'\t\n")
+    assert read_list(tmp_path / "l") == {"train_1_a_1", "train_2_a_1"}
+
+
 def test_reasons_are_counted() -> None:
     found = listing(["a", "b", "c"], present=["c"], reports=table("reports.csv", ["a", "b"], REPORT))
     assert why_none(found.volumes) == (
