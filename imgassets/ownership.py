@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from imgassets.commit import Owner
-from imgassets.commit.publish import fsync_folder
+from imgassets.commit.durable import fsync_folder
 from imgassets.commit.sink import write_durably
 from imgassets.errors import StoreError
 from imgassets.projects import Project

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import xxhash
 
+from imgassets.commit.durable import RACES, make_folders
 from imgassets.commit.own import OWN, own_folder, share
-from imgassets.commit.publish import RACES, make_folders
 from imgassets.commit.stage import Location
 from imgassets.errors import StoreError, Taken
 

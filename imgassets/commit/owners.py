@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgassets import documents
+from imgassets.commit.durable import fsync_above
 from imgassets.commit.lock import file_of
 from imgassets.commit.own import OWN, own_folder, share
-from imgassets.commit.publish import fsync_above
 from imgassets.commit.sink import write_durably
 from imgassets.commit.stage import Location
 from imgassets.errors import StoreError

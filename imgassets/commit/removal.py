@@ -9,9 +9,10 @@ from pathlib import Path
 
 from imgassets import documents
 from imgassets.commit import lock
+from imgassets.commit.durable import fsync_folder, remove_tree
 from imgassets.commit.manifest import load
-from imgassets.commit.publish import fsync_folder, remove_tree
 from imgassets.commit.stage import MANIFEST, Location
+from imgassets.commit.versions import leavings
 from imgassets.errors import StoreError
 
 
@@ -42,6 +43,8 @@ def remove(location: Location, *, stage_only: bool = False) -> None:
                     location.path.unlink()
                     location.manifest.unlink()
                 fsync_folder(location.path.parent)
+            for path in leavings(location.path):
+                remove_tree(path)
     except OSError as error:
         raise StoreError(f"{location.path} could not be removed: {error.strerror} ({error.filename}).") from error
     for folder in (*([] if location.folder else [location.manifest.parent]), *location.path.parents):

@@ -14,17 +14,10 @@ from typing import Any, TypeVar
 
 from imgassets import documents
 from imgassets.commit.checksum import digest_of
+from imgassets.commit.durable import fsync_above, fsync_folder, fsync_tree, make_folders, raise_it, remove_tree
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe
 from imgassets.commit.names import check_name
-from imgassets.commit.publish import (
-    fsync_above,
-    fsync_folder,
-    fsync_tree,
-    make_folders,
-    place,
-    raise_it,
-    remove_tree,
-)
+from imgassets.commit.publish import place
 from imgassets.commit.sink import ScatterSink, Sink, append_durably, write_durably
 from imgassets.errors import StoreError
 from imgassets.progress import Progress

@@ -12,11 +12,13 @@ from typing import Any, ClassVar
 
 from imgassets.commit import lock, owners
 from imgassets.commit.checksum import Checksums, digest_of
+from imgassets.commit.durable import fsync_folder, make_folders, remove_tree
 from imgassets.commit.manifest import FileRecord, Manifest, Recipe, load
 from imgassets.commit.names import check_part
 from imgassets.commit.owners import Owner
-from imgassets.commit.publish import Unfinished, aside, fsync_folder, make_folders, remove_tree, restore_aside
+from imgassets.commit.publish import Unfinished, recover
 from imgassets.commit.stage import Location, Stage, store_error
+from imgassets.commit.versions import aside, leavings
 from imgassets.errors import BadInput, MissingUpstream, StoreError, Taken
 
 
@@ -159,15 +161,15 @@ class Vault:
 
     def _tidy(self, location: Location, turn: lock.Exclusive) -> None:
         """Remove what a writer that died left beside an artifact that is proven; one that is alive does so itself."""
-        leavings = (location.stage, aside(location.path), aside(location.manifest), lock.file_of(location))
-        if any(os.path.lexists(path) for path in leavings):
+        left = (location.stage, aside(location.path), aside(location.manifest), lock.file_of(location))
+        if leavings(location.path) or any(os.path.lexists(path) for path in left):
             with suppress(Taken), turn:
                 self._recover(location)
                 location.clear()
 
     def _recover(self, location: Location) -> None:
         """Bring what an attempt left that died while publishing into order: the old version or the new one, whole."""
-        restore_aside(location.path)
+        recover(location.path)
         if location.stage.exists():
             # what died may not have been durable yet, and the stage, which may hold the other version, is about to go
             for folder in (location.path.parent, location.manifest.parent):

@@ -15,6 +15,7 @@ import dagster as dg
 
 from imgassets.commit import Location, Manifest, Vault, load, lock, owners, removal
 from imgassets.commit.stage import MANIFEST
+from imgassets.commit.versions import current
 from imgassets.environment import Storage
 from imgassets.errors import ImgassetsError
 from imgassets.planning.graph import Graph
@@ -92,6 +93,9 @@ def _artifacts(vault: Vault) -> Iterator[tuple[Location, Manifest]]:
         here = Path(folder)
         hidden = [name for name in folders if name.startswith(".") and name != ".imgassets"]
         folders[:] = [name for name in folders if name not in hidden]
+        for path in (here / name for name in folders if current(here / name)):  # a link, into which no walk goes
+            with suppress(ImgassetsError, FileNotFoundError):
+                yield Location(vault.root, path, folder=True), load(path / MANIFEST)
         with suppress(ImgassetsError, FileNotFoundError):
             if here.name == ".imgassets":
                 for name in names:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.commit.invariants import LINK
 from tests.commit.shim import Op
 
 Rule = Literal["synced", "half", "all", "torn"]
@@ -46,6 +47,7 @@ class Disk:
     _bytes: dict[int, bytearray] = field(default_factory=dict)
     _synced: dict[int, bytes] = field(default_factory=dict)
     _pending: list[Change] = field(default_factory=list)
+    _links: dict[int, str] = field(default_factory=dict)
     _fds: dict[int, int] = field(default_factory=dict)
     """Node by file descriptor."""
 
@@ -84,6 +86,10 @@ class Disk:
                 self._change({place: None, self._must(args[1]): self._node(place)})
             case "link" if place := self._place(args[0]):
                 self._change({self._must(args[1]): self._node(place)})
+            case "symlink" if place := self._place(args[1]):
+                self._links[self._next] = os.fspath(args[0])
+                self._change({place: self._next})
+                self._next += 1
             case "exchange" if place := self._place(args[0]):
                 other = self._must(args[1])
                 self._change({place: self._node(other), other: self._node(place)})
@@ -108,7 +114,9 @@ class Disk:
 
     def _load(self, path: Path) -> int:
         node, self._next = self._next, self._next + 1
-        if path.is_dir():
+        if path.is_symlink():
+            self._links[node] = os.readlink(path)
+        elif path.is_dir():
             self._now[node] = {child.name: self._load(child) for child in sorted(path.iterdir())}
         else:
             self._bytes[node] = bytearray(path.read_bytes())
@@ -136,7 +144,8 @@ class Disk:
         *folders, name = Path(path).relative_to(self.root).parts
         node = 0
         for folder in folders:
-            node = self._now[node][folder]
+            names = self._now[node]
+            node = names[self._links.get(names[folder], folder)]
         return node, name
 
     def _must(self, path: Any) -> tuple[int, str]:
@@ -189,6 +198,8 @@ class Disk:
         return state
 
     def _content(self, node: int, rule: Rule) -> bytes:
+        if node in self._links:  # made with its target, in one change
+            return LINK + self._links[node].encode()
         new, old = bytes(self._bytes[node]), self._synced[node]
         half = (len(new) + len(old)) // 2
         return {"synced": old, "half": new[:half], "all": new, "torn": _torn(new, old)}[rule]
@@ -218,5 +229,7 @@ def lay_out(state: State, root: Path) -> None:
         data = state[name]
         if data is None:
             (root / name).mkdir()
+        elif data.startswith(LINK):
+            (root / name).symlink_to(data.removeprefix(LINK).decode())
         else:
             (root / name).write_bytes(data)

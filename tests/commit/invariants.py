@@ -18,9 +18,10 @@ from tests.commit import victim
 from tests.commit.shim import Death, Op, Shim
 from tests.commit.victim import Kind
 
-Start = Literal["first", "republish", "resume"]
+Start = Literal["first", "republish", "linked", "resume"]
 KINDS: tuple[Kind, ...] = ("folder", "file")
-STARTS: tuple[Start, ...] = ("first", "republish", "resume")
+STARTS: tuple[Start, ...] = ("first", "republish", "linked", "resume")
+"""A folder is `linked` that was first published where names cannot be exchanged."""
 SEED = int(os.environ.get("FAULT_SEED", zlib.crc32(os.urandom(8)) % 10_000))
 """Of every sample in this session."""
 ALL = bool(os.environ.get("FAULT_ALL"))
@@ -39,11 +40,37 @@ class Broken(AssertionError):
     """An invariant does not hold; `args[0]` is its name."""
 
 
+LINK = b"-> "
+"""What the bytes of a link begin with in a tree of names."""
+
+
+def names(root: Path) -> Tree:
+    """Every file below `root` with its bytes, every folder, and every link."""
+    found: Tree = {}
+    for path in sorted(root.rglob("*")):
+        data = LINK + os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[str(path.relative_to(root))] = data
+    return found
+
+
 def tree(root: Path) -> Tree:
-    """Every file below `root` with its bytes, and every folder."""
-    if root.is_file():
-        return {"": root.read_bytes()}
-    return {str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}
+    """Every file below `root` with its bytes, and every folder, as readers see them."""
+    return {"": root.read_bytes()} if root.is_file() else followed(names(root))
+
+
+def followed(found: Tree) -> Tree:
+    """What a link names lies where the link does."""
+    seen = dict(found)
+    for name, data in found.items():
+        target = str(Path(name).with_name((data or b"").removeprefix(LINK).decode())) if _is_link(data) else ""
+        for under in [under for under in found if target and (under == target or under.startswith(f"{target}/"))]:
+            del seen[under]
+            seen[name + under.removeprefix(target)] = found[under]
+    return seen
+
+
+def _is_link(data: bytes | None) -> bool:
+    return data is not None and data.startswith(LINK)
 
 
 def unlocked(found: Tree) -> Tree:
@@ -82,11 +109,12 @@ class Case:
         self.template = self.scratch / "template"
         (self.template / "store").mkdir(parents=True)
         if self.start != "first":
-            victim.commit(self.template, self.kind, 1)
+            with Shim(exchange=self.start != "linked"):
+                victim.commit(self.template, self.kind, 1)
         self.before = tree(self.template / "store")
         self.old = self._artifact(self.template)
         undisturbed = self.scratch / "undisturbed"
-        shutil.copytree(self.template, undisturbed)
+        shutil.copytree(self.template, undisturbed, symlinks=True)
         assert victim.commit(undisturbed, self.kind, VERSION)
         new = self._artifact(undisturbed)
         assert new
@@ -100,7 +128,7 @@ class Case:
     def fresh(self) -> Path:
         """A copy of the state before the attempt."""
         root = self.scratch / f"run-{next(self._numbers)}"
-        shutil.copytree(self.template, root)
+        shutil.copytree(self.template, root, symlinks=True)
         return root
 
     def done(self, root: Path) -> None:
@@ -110,8 +138,8 @@ class Case:
     def look(self, root: Path, *, exchange: bool = True) -> str:
         """Which version is visible: `old`, `new` or `none`.
 
-        Where names cannot be exchanged, a folder may be set aside when the process dies; it is `aside` then, and
-        must be whole there.
+        Where names cannot be exchanged, a folder that is no link yet may be set aside when the process dies; it is
+        `aside` then, and must be whole there.
 
         Raises:
             Broken: a mixed or torn one is, or one that its manifest does not describe, or the old one is lost.
@@ -121,7 +149,8 @@ class Case:
         if found is None:
             path = victim.location_in(victim.vault_at(root), self.kind).path
             aside = tree(path.with_name(f".{path.name}.old"))
-            if self.kind == "folder" and self.old is not None and not exchange and aside in (self.old, self.new):
+            once = self.kind == "folder" and self.start in {"republish", "resume"} and not exchange
+            if once and aside in (self.old, self.new):
                 return "aside"
             if self.old is not None:
                 raise Broken("lost", "the old version is not there")

@@ -20,7 +20,7 @@ from imgassets.commit import publish
 LOOKING = {"lstat", "stat", "scandir", "statvfs"}
 CHANGING = {
     *("open", "write", "pwrite", "ftruncate", "fsync", "close", "flock", "mkdir", "rmdir"),
-    *("rename", "replace", "exchange", "link", "unlink", "remove"),
+    *("rename", "replace", "exchange", "link", "symlink", "unlink", "remove"),
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from imgassets.commit import Location, Recipe, Stage, Vault, Written
-from imgassets.commit.publish import make_folders
+from imgassets.commit.durable import make_folders
 from imgassets.errors import BadInput, StoreError
 from tests.commit import victim
 from tests.commit.invariants import VERSION, tree

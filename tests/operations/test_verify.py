@@ -96,7 +96,8 @@ def test_a_check_of_all_partitions_is_run_once(sampled: Home, tmp_path: Path, mo
     clear()
 
 
-def test_gc_removes_what_nobody_declares(made: Home) -> None:
+@pytest.mark.parametrize("linked", [False, True])
+def test_gc_removes_what_nobody_declares(made: Home, linked: bool) -> None:
     before = made.content()
     old = made.store / "arrays" / "train_data_batch_11"
     old.mkdir()
@@ -106,6 +107,9 @@ def test_gc_removes_what_nobody_declares(made: Home) -> None:
     manifest = json.loads((old / ".imgassets.json").read_text())
     _rename(manifest, "train_data_batch_11")
     (old / ".imgassets.json").write_text(json.dumps(manifest))
+    if linked:  # as where names cannot be exchanged
+        old.rename(old.with_name(".train_data_batch_11.0"))
+        old.symlink_to(".train_data_batch_11.0")
     stage = made.store / "arrays" / ".val_data.stage"
     (stage / "files").mkdir(parents=True)
     (stage / "files" / "images.npy").write_bytes(b"x" * 1000)
