@@ -59,6 +59,19 @@ def bytes_verified(artifact: Artifact) -> Finding:
     return Finding(True, {"bytes": manifest.total_bytes, "files": len(manifest.files)}, "all checksums agree")
 
 
+def all_accounted_for(artifact: Artifact) -> Finding:
+    """Every file that was walked is a row, a listed exception with its reason, or counted as passed over."""
+    facts = artifact.vault.manifest(artifact.location).facts
+    if "walked" not in facts:
+        return Finding(True, {}, "made before files were counted that are passed over: `force: true` counts them")
+    passed = {reason: of["count"] for reason, of in facts.get("passed_over", {}).items()}
+    left_out = 0 if "columns" in facts else facts.get("skipped", 0)  # an index has rows of those as well
+    numbers = {"rows": facts["rows"], "skipped": left_out, "label_files": facts.get("label_files", 0)} | passed
+    lost = facts["walked"] - sum(numbers.values())
+    said = f"{facts['walked']} files: " + ", ".join(f"{count} {name}" for name, count in numbers.items() if count)
+    return Finding(lost == 0, {"walked": facts["walked"], **numbers}, said if lost == 0 else f"{said}, {lost} lost")
+
+
 def _judge(judge: Callable[[Artifact], Finding], artifact: Artifact) -> Finding:
     try:
         return judge(artifact)

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from imgassets.components.assets import dataset_asset
-from imgassets.components.checks import Finding, artifact_check
+from imgassets.components.checks import Finding, all_accounted_for, artifact_check
 from imgassets.components.declarations import check_types
 from imgassets.environment import Storage
 from imgassets.errors import MissingUpstream, Unforeseen
@@ -212,18 +212,6 @@ def _checks(
         artifact_check(asset, "same_in_every_format", same_in_every_format),
         *([artifact_check(asset, "all_accounted_for", all_accounted_for)] if walked else []),
     ]
-
-
-def all_accounted_for(artifact: Artifact) -> Finding:
-    """Every file that was walked is a row, a listed exception with its reason, or counted as passed over."""
-    facts = artifact.vault.manifest(artifact.location).facts
-    if "walked" not in facts:
-        return Finding(True, {}, "made before files were counted that are passed over: `force: true` counts them")
-    passed = {reason: of["count"] for reason, of in facts.get("passed_over", {}).items()}
-    numbers = {name: facts.get(name, 0) for name in ("rows", "skipped", "label_files")} | passed
-    lost = facts["walked"] - sum(numbers.values())
-    said = f"{facts['walked']} files: " + ", ".join(f"{count} {name}" for name, count in numbers.items() if count)
-    return Finding(lost == 0, {"walked": facts["walked"], **numbers}, said if lost == 0 else f"{said}, {lost} lost")
 
 
 def bytes_verified(artifact: Artifact) -> Finding:

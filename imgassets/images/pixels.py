@@ -178,6 +178,8 @@ def inspect_label(data: bytes) -> tuple[int, int]:
         raise BadImage("is a TIFF compressed as JPEG, which changes the labels around every edge: save them losslessly")
     if header.mode == "F":
         raise BadImage("labels are whole numbers for every pixel, this is an image of fractions (mode F)")
+    if header.frames > 1:
+        raise BadImage(f"holds {header.frames} pictures, and labels are one: save the one that is meant")
     if header.deep:
         raise BadImage("has colours of 16 bits, of which decoders give the upper 8: save the labels as NPY")
     if header.mode == "I":

@@ -13,11 +13,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from imgassets.errors import BadInput
 from imgassets.foreign import HEAD, foreign
 from imgassets.sources.batches import natural_key
 from imgassets.sources.hub import RemoteFile
+from imgassets.sources.walk import passing
 
 NO_CHEST = "dataset/metadata/no_chest_{split}.txt"
 """The hub's list of volumes that show no chest, a file name per line."""
@@ -153,6 +155,8 @@ class Listing:
     volumes: tuple[VolumeRow, ...]
     shards: int
     reconciliation: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    walked: Mapping[str, Any] = field(default_factory=dict)
+    """How many files and rows there were, and those that are no volumes, as `walk.passing` has it."""
 
 
 def join(
@@ -179,23 +183,27 @@ def join(
         raise BadInput(f"{labels.name} has {len(classes)} classes ({wrong!r}); expected the {len(CLASSES)}.")
     tables = (metadata, labels, reports)
     present: dict[str, RemoteFile] = {}
-    twice = set()
-    for file in files:
-        if file.path.endswith(SUFFIXES):
-            key = key_of(file.path.rpartition("/")[2])
-            if key in present:
-                twice.add(key)
-            present.setdefault(key, file)
+    twice, passed, entries = set(), [], list(files)
+    for file in entries:
+        key = key_of(file.path.rpartition("/")[2]) if file.path.endswith(SUFFIXES) else ""
+        if not key:
+            passed.append(("no volume", file.path))
+        elif key in present:
+            twice.add(key)
+            passed.append(("another file of that name", file.path))
+        else:
+            present[key] = file
     listed = [key for table in tables for key in table.rows]
     keys = sorted({*listed, *present}, key=natural_key)
     joined = (_join_one(key, present.get(key), tables, spacing, key in twice) for key in keys)
     named = excluded or {}
     volumes = [replace(v, skip=f"{EXCLUDED}: {named[v.key]} names it") if v.key in named else v for v in joined]
-    return cut(
+    absent = natural_order(key for key in listed if key not in present)
+    found = cut(
         volumes,
         samples_per_shard,
         {
-            "listed_but_absent": [k for k in natural_order(listed) if k not in present],
+            "listed_but_absent": absent,
             "present_but_unlisted": [k for k in natural_order(present) if any(k not in t.rows for t in tables)],
             "without_spacing": [v.key for v in volumes if v.key in metadata.rows and v.spacing is None],
             "names_of_two_files": natural_order(twice),
@@ -203,6 +211,7 @@ def join(
             "rows_contradicted": natural_order(key for table in tables for key in table.contradicted),
         },
     )
+    return replace(found, walked=passing(len(entries) + len(absent), passed))
 
 
 def cut(volumes: Iterable[VolumeRow], samples_per_shard: int, reconciliation: Mapping[str, Sequence[str]]) -> Listing:

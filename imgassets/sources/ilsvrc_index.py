@@ -42,6 +42,8 @@ class IlsvrcIndex:
     nothing else is known of it), counts, images that are damaged or strange."""
     checksum: str
     """Hexadecimal XXH3-128 of the archive, computed in the same pass."""
+    walked: int
+    """Files in the archive."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Ilsvrc:
         if synsets is not None:
             refuse_contradictions(path, list(map(str, found.table["name"].to_pylist())), synsets)
         table = tar_index.label(found, synsets, imagenet_classes().class_id, order)
-        return IlsvrcIndex(table, {"archive": archive} | _summary(table, found.strays), whole.hexdigest())
+        report = {"archive": archive} | _summary(table, found.strays)
+        return IlsvrcIndex(table, report, whole.hexdigest(), found.members)
 
 
 def _validation_group(tape: Tape) -> Iterator[tuple[str, Iterator[Any]]]:

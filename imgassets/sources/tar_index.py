@@ -52,6 +52,8 @@ class Scanned:
     """Synset and number of rows of each group, in the order of the rows."""
     strays: list[str] = field(default_factory=list)
     """Members that are no images by their name."""
+    members: int = 0
+    """All there are."""
 
 
 @cache
@@ -103,11 +105,19 @@ def scan(
     columns = pa.schema([f for f in schema() if f.name not in {"index", "synset", "class_id", "label"}])
     batches: list[tuple[str, pa.RecordBatch]] = []
     strays: list[str] = []
+    count = 0
+
+    def counted(members: Iterator[Member]) -> Iterator[Member]:
+        nonlocal count
+        for member in members:
+            count += 1
+            yield member
+
     slots = Semaphore(2 * workers)  # bounds what lies decoded or read ahead in memory
     with ThreadPoolExecutor(workers) as pool:
         for synset, members in groups:
             futures = []
-            for batch in _batches(_images(tape, members, strays)):
+            for batch in _batches(_images(tape, counted(members), strays)):
                 passed(sum(member.size for member, _ in batch))
                 slots.acquire()
                 futures.append(pool.submit(_rows, batch))
@@ -116,7 +126,7 @@ def scan(
     tape.finish()
     batches.sort(key=lambda item: item[0])
     table = pa.Table.from_batches([batch for _, batch in batches], columns).unify_dictionaries()
-    return Scanned(table, [(synset, batch.num_rows) for synset, batch in batches], sorted(strays))
+    return Scanned(table, [(synset, batch.num_rows) for synset, batch in batches], sorted(strays), count)
 
 
 def label(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,18 @@ class Walk:
         other = next((self._places[str(place)] for place in (target, *parts) if str(place) in self._places), below)
         if other != below:
             raise BadInput(f"{self.root}/{path} is a link out of its class into {other}: remove it, or copy the file.")
+
+
+def passing(walked: int, passed: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """What an index's manifest says of the files it was made from: how many, and those, with reasons, that are no rows.
+
+    As JSON values: `walked`, and where there are any, `passed_over` as `summary` has it.
+    """
+    reasons: dict[str, tuple[int, list[str]]] = {}
+    for reason, name in passed:
+        count, some = reasons.get(reason, (0, []))
+        reasons[reason] = count + 1, [*some, name][:EXAMPLES]
+    return {"walked": walked} | ({"passed_over": summary(reasons)} if reasons else {})
 
 
 def summary(passed: dict[str, tuple[int, list[str]]]) -> dict[str, Any]:

@@ -162,6 +162,16 @@ def test_colours_of_16_bits_are_noted_and_no_labels(kind: str) -> None:
         inspect_label(data)
 
 
+@pytest.mark.parametrize("kind", ["tiff", "gif"])
+def test_labels_of_several_pictures_are_not_chosen_among(kind: str) -> None:
+    one, two = (Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (1, 2))
+    file = io.BytesIO()
+    one.save(file, kind, save_all=True, append_images=[two])
+    assert "animated" in read_header(file.getvalue()).notes
+    with pytest.raises(BadImage, match="holds 2 pictures, and labels are one"):
+        inspect_label(file.getvalue())
+
+
 def test_pixels_that_pillow_does_not_read_are_told_from_damage() -> None:
     for dtype in (np.float16, np.float64):
         with pytest.raises(BadImage, match="or has pixels that Pillow does not read"):

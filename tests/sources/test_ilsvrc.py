@@ -176,6 +176,7 @@ def test_what_other_systems_leave_in_archives_is_counted(tmp_path: Path) -> None
     assert found.table["name"].to_pylist() == [f"{CAT}_0.JPEG", f"{CAT}_1.JPEG"]
     why = "was left there by another system"
     assert found.report["strays"] == [{"name": name, "reason": why} for name in (f"._{CAT}.tar", f"._{CAT}_0.JPEG")]
+    assert found.walked == len(found.table) + len(found.report["strays"]) == 4
     assert "ends with '._x': repack" in refusal(lambda: index(train(tmp_path, (f"{CAT}.tar", inner), ("._x", left))))
 
 
@@ -196,6 +197,7 @@ def test_lists_what_is_damaged_and_keeps_its_place(tmp_path: Path) -> None:
     assert found.report["damaged"][0]["reason"] == "is empty"
     assert [item["name"] for item in found.report["warnings"]] == ["e.JPEG"]
     assert [item["name"] for item in found.report["strays"]] == ["notes.txt"]
+    assert found.walked == len(images)
     assert found.table["synset"].to_pylist() == [CAT, DOG, CAT, DOG, CAT, FISH]
     assert found.table["width"].to_pylist() == [64, None, None, None, 64, 64]
     images_ = TarImages(tmp_path / VALIDATION, found.table.select(SHARD_COLUMNS))

@@ -5,7 +5,7 @@ import hashlib
 import dagster as dg
 import numpy as np
 
-from imgassets.components.checks import Finding, artifact_check
+from imgassets.components.checks import Finding, all_accounted_for, artifact_check
 from imgassets.formats.ct_shard import records_of
 from imgassets.formats.ct_split import MANIFEST, NAME, map_volume
 from imgassets.io.artifacts import Artifact
@@ -18,6 +18,7 @@ def ct_checks(
     return [
         artifact_check(index, "tables_agree_with_tree", _tables_agree, warn=True),
         artifact_check(index, "membership_complete", _membership_complete),
+        artifact_check(index, "all_accounted_for", all_accounted_for),
         artifact_check(shards, "samples_valid", _samples_valid),
         artifact_check(manifest, "counts_add_up", _counts_add_up),
     ]

@@ -89,7 +89,7 @@ def make_index(repository: Repository, revision: str, settings: IndexSettings, w
     if empty:
         facts["without_report"] = len(empty)
     report = _report(repository.name, listing, facts) | ({"without_report": empty} if empty else {})
-    return Index(table_of(listing.volumes, settings.split), report, facts, exceptions)
+    return Index(table_of(listing.volumes, settings.split), report, facts | dict(listing.walked), exceptions)
 
 
 def says_nothing(report: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from imgassets.classes import imagenet_classes
 from imgassets.commit import Manifest
-from imgassets.components.checks import Finding, artifact_check
+from imgassets.components.checks import Finding, all_accounted_for, artifact_check
 from imgassets.errors import ImgassetsError, MissingUpstream, one_line
 from imgassets.formats.imagenet_records import names_digest
 from imgassets.formats.tf_example import image_example, parse
@@ -29,6 +29,7 @@ def ilsvrc_checks(
         artifact_check(index, "archive_md5", _archive_md5, warn=True),
         artifact_check(index, "images_decode", _images_decode, warn=True),
         artifact_check(index, "all_synsets", _all_synsets, warn=True),
+        artifact_check(index, "all_accounted_for", all_accounted_for),
         artifact_check(records, "records_sound", records_sound),
         _every_image_once(index, records, shards, spread),
     ]

@@ -34,6 +34,7 @@ from imgassets.progress import Progress
 from imgassets.sources import sharding
 from imgassets.sources.ilsvrc_index import Ilsvrc, IlsvrcIndex
 from imgassets.sources.tar_index import SHARD_COLUMNS, TarImages
+from imgassets.sources.walk import passing
 from imgassets.stores.registry import DEFAULT
 
 DEFAULT_SHARDS = "1024,128"
@@ -319,5 +320,6 @@ def _index_estimate(archive: Path, *, read: bool) -> Estimate:
 def _as_index(found: IlsvrcIndex) -> Index:
     report = found.report
     facts = {name: report[name] for name in ("synsets", "kinds")} | {"md5": report["archive"]["md5"]}
+    facts |= passing(found.walked, ((stray["reason"], stray["name"]) for stray in report["strays"]))
     exceptions = [*report["damaged"], *report["warnings"], *report["strays"]]
     return Index(found.table, report, facts, exceptions)

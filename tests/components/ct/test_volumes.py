@@ -352,6 +352,21 @@ def test_tables_that_disagree_are_listed(content: dict[str, bytes], tmp_path: Pa
     assert "train_1_a_1" in report["present_but_unlisted"]
 
 
+def test_every_file_and_row_is_accounted_for(content: dict[str, bytes], tmp_path: Path) -> None:
+    folder, gone = next(path for path in content if path.endswith("train_1_a_1.nii.gz")).rsplit("/", 1)
+    content = dict(content) | {f"{folder}/notes.txt": b"hello", f"{folder}/again/{gone}": content[f"{folder}/{gone}"]}
+    lost = next(path for path in content if path.endswith("train_1_a_2.nii.gz"))
+    world = World(tmp_path, mirror(tmp_path / "mirror", {k: v for k, v in content.items() if k != lost}))
+    world.make("volume_index", "train")
+    facts = json.loads((tmp_path / "store/ct/volume_index/train/.imgassets.json").read_text())["facts"]
+    absent = json.loads((tmp_path / "store/ct/volume_index/train/report.json").read_text())["listed_but_absent"]
+    passed = {reason: of["count"] for reason, of in facts["passed_over"].items()}
+    assert passed == {"another file of that name": 1, "no volume": 1}
+    files = sum(path.startswith("dataset/train_fixed/") for path in content) - 1
+    assert facts["walked"] == files + len(absent) == facts["rows"] + 2
+    assert "train_1_a_2" in absent
+
+
 @pytest.mark.parametrize("said", ["nan", "", "None", "Not given", "not given. nan", " - "])
 def test_reports_that_say_nothing_are_counted(content: dict[str, bytes], tmp_path: Path, said: str) -> None:
     path = "dataset/radiology_text_reports/train_reports.csv"
