@@ -141,9 +141,8 @@ def _is_deep(image: Image.Image) -> bool:
     if image.mode.startswith(("I", "F")):
         return False
     layouts = [tile[3] for tile in getattr(image, "tile", ())]
-    return any(
-        ";16" in str(layout) or (image.format == "PPM" and max(layout[1:], default=0) > 255) for layout in layouts
-    )
+    most = (layout[1] for layout in layouts if image.format == "PPM" and isinstance(layout, tuple))
+    return any(";16" in str(layout) for layout in layouts) or max(most, default=0) > 255
 
 
 def _decoded(data: bytes, header: ImageHeader) -> ImageHeader:
