@@ -91,7 +91,7 @@ def test_sample_data_has_every_shape_of_file(sample: Path) -> None:
 
 def test_sample_data_of_an_unknown_dataset() -> None:
     done = CliRunner().invoke(module.main, ["sample-data", "/nowhere", "--dataset", "imagenet65"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.output.startswith("Error: There is no sample data for 'imagenet65'")
 
 
@@ -213,11 +213,37 @@ def test_missing_upstream_names_what_to_make_first(home: Home) -> None:
 )
 def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], says: str) -> None:
     done = Home(tmp_path)(*arguments)
-    assert done.code == 1
+    assert done.code == (1 if arguments[0] == "sample-data" or "No partition" in says else 2)
     (line,) = [line for line in done.err.splitlines() if line.startswith("Error: ")]
     assert says in line
     assert len(line) <= 520
     assert done.out == ""
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["status", "imagenet64/aray"], "imagenet64/arrays"),
+        (["status", "arays"], "imagenet64/arrays"),
+        (["plan", "+imagenet64/csv_smaple"], "imagenet64/csv_sample"),
+        (["plan", "group:imagnet64"], "imagenet64"),
+        (["plan", 'key:"imagenet64/arrays" or key:"imagenet64/npzindex"'], "imagenet64/npz_index"),
+        (["backfill", "imagenet64/arrays", "--partitions", "train_data_bach_3"], "train_data_batch_3"),
+        (["backfill", "imagenet64/csv_sample", "--set", "csv_size=1"], "csv_size_gb"),
+        (["backfill", "imagenet64/csv_sample", "--reset", "sed"], "seed"),
+        (["sample-data", "--dataset", "imagenet_64"], "imagenet64"),
+        (["init", "photos", "--with", "ct-rate"], "ct_rate"),
+        (["trace", "imagenet64/csv_smple/train"], "imagenet64/csv_sample"),
+        (["view", "ilsvrc2012/tfrecord", "x"], "ilsvrc2012/tfrecords"),
+        (["backfil", "*"], "backfill"),
+    ],
+)
+def test_a_typo_gets_the_right_suggestion(tmp_path: Path, arguments: list[str], meant: str) -> None:
+    done = Home(tmp_path)(*arguments)
+    assert done.code == 2
+    (line,) = [line for line in done.err.splitlines() if line.startswith("Error: ")]
+    assert line.endswith(f"Did you mean {meant}?")
     assert not (tmp_path / "store").exists()
 
 

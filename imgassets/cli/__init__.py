@@ -14,8 +14,9 @@ import click
 
 from imgassets import interrupts
 from imgassets.cli import care, look, make, serve, start
-from imgassets.errors import ImgassetsError, one_line
+from imgassets.errors import ImgassetsError, Misunderstood, one_line
 from imgassets.projects import VARIABLE
+from imgassets.spelling import did_you_mean
 
 
 def _choose(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> None:
@@ -33,8 +34,20 @@ PROJECT = click.Option(
 )
 
 
+class _Misunderstood(click.ClickException):
+    exit_code = 2
+
+
 class _Group(click.Group):
     """Errors of ours are one line for a person; every other is a traceback for us."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], self.commands) or f" There are {', '.join(self.commands)}."
+            raise _Misunderstood(f"There is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -43,6 +56,8 @@ class _Group(click.Group):
             again = shlex.join(["imgassets", *sys.argv[1:]])
             click.echo(f"Interrupted; what is finished stays. To go on: {again}", err=True)
             ctx.exit(interrupts.CODE)
+        except Misunderstood as error:
+            raise _Misunderstood(str(error)) from error
         except ImgassetsError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:  # a folder that cannot be written, a disk that cannot be read

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgassets.errors import BadInput
+from imgassets.errors import Misunderstood
+from imgassets.spelling import did_you_mean
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -56,7 +57,7 @@ def wanted(selection: str, partitions: str | None, instance: dg.DagsterInstance)
     """The selected assets, upstream first, each with its partitions.
 
     Raises:
-        BadInput: nothing is selected, or there is no such partition.
+        Misunderstood: nothing is selected, or there is no such partition.
     """
     from imgassets.operations.selection import parse_range, select
 
@@ -71,13 +72,13 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     """`NAME=VALUE` pairs; a value is JSON where it can be, else text.
 
     Raises:
-        BadInput: one has no equals sign.
+        Misunderstood: one has no equals sign.
     """
     settings: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise BadInput(f"--set {pair!r} is no NAME=VALUE, such as csv_size_gb=0.5.")
+            raise Misunderstood(f"--set {pair!r} is no NAME=VALUE, such as csv_size_gb=0.5.")
         try:
             settings[name] = json.loads(value)
         except ValueError:
@@ -89,14 +90,17 @@ def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str, re
     """The assets whose run configuration has all of these settings.
 
     Raises:
-        BadInput: there are settings, and no asset has them; one is of another type, or out of range.
+        Misunderstood: there are settings, and no asset has them; one is of another type, or out of range.
     """
-    from imgassets.operations.backfill import accepts
+    from imgassets.operations.backfill import accepts, settings_of
 
     names = dict.fromkeys([*config, *reset])
     found = [asset for asset in assets if accepts(asset, names)]
     if names and not found:
-        raise BadInput(f"No asset of {selection!r} has all of the settings {', '.join(names)}.")
+        known = sorted(set[str]().union(*(settings_of(asset) for asset in assets)))
+        hint = next(filter(None, (did_you_mean(name, known) for name in names if name not in known)), "")
+        listed = f" There are {', '.join(known)}." if known else ""
+        raise Misunderstood(f"No asset of {selection!r} has all of the settings {', '.join(names)}.{hint or listed}")
     for asset in found if config else ():
         asset.settings(config)
     return found

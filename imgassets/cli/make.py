@@ -25,7 +25,8 @@ from imgassets.cli.common import (
     table,
     wanted,
 )
-from imgassets.errors import BadInput
+from imgassets.errors import Misunderstood
+from imgassets.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +48,10 @@ def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
     folder = folder or Storage().raw_root
     unknown = set(dataset) - set(WRITERS)
     if unknown:
-        raise BadInput(f"There is no sample data for {sorted(unknown)[0]!r}: there is for {', '.join(WRITERS)}.")
+        name = sorted(unknown)[0]
+        raise Misunderstood(
+            f"There is no sample data for {name!r}: there is for {', '.join(WRITERS)}.{did_you_mean(name, WRITERS)}"
+        )
     for name in dataset or WRITERS:
         if (folder / name).exists():
             click.echo(f"{folder / name} is there already, left as it is")

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from imgassets.components import templates
 from imgassets.errors import BadInput
+from imgassets.spelling import did_you_mean
 
 PREFIX = "imgassets.components."
 FILES = ("defs.yaml", "defs.yml", "component.yaml")
@@ -135,7 +136,10 @@ def _refuse_kind(path: Path, document: yaml.Node) -> None:
     for key, value in document.value:
         kind = value.value if key.value == "type" and isinstance(value, yaml.ScalarNode) else ""
         if kind.startswith(PREFIX) and kind[len(PREFIX) :] not in known:
-            raise BadInput(f"{path}:{key.start_mark.line + 1}: there is no {kind}: choose one of {', '.join(known)}.")
+            hint = did_you_mean(kind[len(PREFIX) :], known)
+            raise BadInput(
+                f"{path}:{key.start_mark.line + 1}: there is no {kind}: choose one of {', '.join(known)}.{hint}"
+            )
 
 
 def _refuse_endless(path: Path, document: yaml.Node) -> None:

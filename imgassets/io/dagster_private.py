@@ -101,6 +101,12 @@ def materializable(definitions: dg.Definitions) -> set[dg.AssetKey]:
     return set(definitions.resolve_asset_graph().materializable_asset_keys)
 
 
+def groups(definitions: dg.Definitions) -> list[str]:
+    """Names of all groups, sorted."""
+    graph = definitions.resolve_asset_graph()
+    return sorted({graph.get(key).group_name for key in graph.get_all_asset_keys()})
+
+
 def selected(definitions: dg.Definitions, selection: str) -> set[dg.AssetKey]:
     """Keys of a selection in Dagster's syntax, the one of its UI and command line."""
     return set(dg.AssetSelection.from_string(selection).resolve(definitions.resolve_asset_graph()))

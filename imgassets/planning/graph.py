@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import ValidationError
 
-from imgassets.errors import BadInput
+from imgassets.errors import Misunderstood
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Builds
 from imgassets.io.base import ArtifactIOManager
@@ -72,7 +72,7 @@ class Asset:
         """Its run configuration.
 
         Raises:
-            BadInput: a value is of another type, or out of range; names it.
+            Misunderstood: a value is of another type, or out of range; names it.
         """
         kind = inspect.signature(dagster_private.body(self.definition)).parameters["config"].annotation
         try:
@@ -80,7 +80,7 @@ class Asset:
         except ValidationError as error:
             wrong = error.errors()[0]
             name = ".".join(map(str, wrong["loc"]))
-            raise BadInput(f"{self.name}: {name} is {wrong['input']!r}: {wrong['msg']}.") from error
+            raise Misunderstood(f"{self.name}: {name} is {wrong['input']!r}: {wrong['msg']}.") from error
 
     def builds(
         self, resources: Mapping[str, Any], inputs: Mapping[str, Artifacts], config: Mapping[str, Any]
