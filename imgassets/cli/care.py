@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from imgassets.cli import completing
 from imgassets.cli.common import as_json, emit, home, partitions_option, size, table, wanted
 
 SOME = 5
@@ -16,7 +17,7 @@ SOME = 5
 
 
 @click.command()
-@click.argument("selection", default="*")
+@click.argument("selection", default="*", shell_complete=completing.selections)
 @partitions_option
 @click.option("--checksums-only", is_flag=True, help="Leave the assets' own checks out.")
 @click.option(
@@ -84,7 +85,7 @@ def _compare(folder: str, against: str, num_samples: int, seed: int, as_json: bo
 
 
 @click.command()
-@click.argument("selection", default="*")
+@click.argument("selection", default="*", shell_complete=completing.selections)
 @as_json
 def repair(selection: str, as_json: bool) -> None:
     """Make again exactly what `imgassets verify` found lost or damaged in SELECTION, upstream first.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgassets.cli import completing
 from imgassets.errors import Misunderstood
 from imgassets.spelling import did_you_mean
 
@@ -19,10 +20,18 @@ if TYPE_CHECKING:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 partitions_option = click.option(
-    "--partitions", metavar="A..B", help="Only these, in the order of the partitions, both ends included."
+    "--partitions",
+    metavar="A..B",
+    shell_complete=completing.ranges,
+    help="Only these, in the order of the partitions, both ends included.",
 )
 settings_option = click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Run configuration; may be repeated."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    shell_complete=completing.pairs,
+    help="Run configuration; may be repeated.",
 )
 
 
@@ -44,7 +53,11 @@ def home() -> Iterator[dg.DagsterInstance]:
 
 
 reset_option = click.option(
-    "--reset", multiple=True, metavar="NAME", help="Forget this setting of earlier --set; may be repeated."
+    "--reset",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing.names,
+    help="Forget this setting of earlier --set; may be repeated.",
 )
 
 
@@ -98,11 +111,29 @@ def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str, re
     found = [asset for asset in assets if accepts(asset, names)]
     if names and not found:
         known = sorted(set[str]().union(*(settings_of(asset) for asset in assets)))
+        if written := [place for name in names for place in places_of(name, assets)]:
+            raise Misunderstood(f"{', '.join(names)}: runs are not asked for that, it is {written[0]}: write it there.")
         hint = next(filter(None, (did_you_mean(name, known) for name in names if name not in known)), "")
         listed = f" There are {', '.join(known)}." if known else ""
         raise Misunderstood(f"No asset of {selection!r} has all of the settings {', '.join(names)}.{hint or listed}")
     for asset in found if config else ():
         asset.settings(config)
+    return found
+
+
+def places_of(name: str, assets: Sequence[Asset]) -> list[str]:
+    """Attribute and file of the selected datasets that have a setting of this name in their YAML alone."""
+    from imgassets.declared import datasets
+    from imgassets.projects import Project
+    from imgassets.settings import OURS, reference
+
+    found = []
+    for dataset in datasets(Project.current()):
+        known = reference().get(dataset.kind.removeprefix(OURS), {"attributes": (), "run": ()})
+        names = (one["name"] for one in known["attributes"] if one["name"] not in known["run"])
+        full = [one for one in names if name in (one, one.rpartition(".")[2])]
+        if full and any(asset.key.path[0] == dataset.name for asset in assets):
+            found.append(f"`{full[0]}` of {dataset.file}")
     return found
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgassets.cli import completing
 from imgassets.cli.common import (
     as_json,
     duration,
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 @click.command("sample-data")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
-@click.option("--dataset", multiple=True, help="Only this dataset's inputs; may be repeated.")
+@click.option(
+    "--dataset", multiple=True, shell_complete=completing.bundled, help="Only this dataset's inputs; may be repeated."
+)
 def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
     """Write small, licence-free raw inputs to FOLDER (default: $IMGASSETS_RAW, else $DAGSTER_HOME/raw).
 
@@ -65,7 +68,7 @@ def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("selection", default="*")
+@click.argument("selection", default="*", shell_complete=completing.selections)
 @partitions_option
 @settings_option
 @reset_option
@@ -124,7 +127,7 @@ def plan(
 
 
 @click.command()
-@click.argument("selection")
+@click.argument("selection", shell_complete=completing.selections)
 @partitions_option
 @click.option("--missing", is_flag=True, help="Only what is not in the vault, not recorded or not checked.")
 @click.option("--failed", is_flag=True, help="Only what failed when it was last tried, or was left unchecked then.")
@@ -193,10 +196,13 @@ def backfill(
                 except operation.Stopped as error:
                     stopped, outcome = error, error.outcome
                 outcomes.append(outcome)
-                if not as_json:
+                if bars and bar is not None:
+                    bars.end(bar)
                     _tell(outcome, terminal)
                 if stopped:
                     break
+            if bars:
+                _sum_up(outcomes, terminal)
     if as_json:
         emit([asdict(outcome) for outcome in outcomes])
     if stopped:
@@ -205,9 +211,11 @@ def backfill(
 
 
 @click.command()
-@click.argument("key")
+@click.argument("key", shell_complete=completing.assets)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--partitions", metavar="A..B", help="Only these; default: all that are finished.")
+@click.option(
+    "--partitions", metavar="A..B", shell_complete=completing.ranges, help="Only these; default: all that are finished."
+)
 def view(key: str, folder: Path, partitions: str | None) -> None:
     """Link the finished files of asset KEY into FOLDER, as the guides lay them out.
 
@@ -226,14 +234,24 @@ def view(key: str, folder: Path, partitions: str | None) -> None:
 
 
 def _tell(outcome: Any, console: Console) -> None:
-    for name, reason in (outcome.failed | outcome.failed_checks).items():
-        console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
     summary = f"  {len(outcome.built)} built, {len(outcome.unchanged)} unchanged, {len(outcome.failed)} failed"
     if outcome.left:
         summary += f", {len(outcome.left)} left"
     if outcome.checked:
         summary += f", {len(outcome.checked)} checked after all"
     console.print(f"{outcome.asset}\n{summary}", highlight=False)
+    for name, reason in (outcome.failed | outcome.failed_checks).items():
+        console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _sum_up(outcomes: list[Any], console: Console) -> None:
+    """One line for all of several assets."""
+    built, unchanged, failed = (
+        sum(len(getattr(outcome, name)) for outcome in outcomes) for name in ("built", "unchanged", "failed")
+    )
+    if len(outcomes) > 1:
+        summary = f"{len(outcomes)} assets: {built} built, {unchanged} unchanged, {failed} failed"
+        console.print(summary, highlight=False)
 
 
 COMMANDS = (sample_data, plan, backfill, view)

@@ -54,6 +54,12 @@ def config_fields(definition: dg.AssetsDefinition) -> set[str]:
     return set(getattr(schema, "fields", ()))
 
 
+def config_descriptions(definition: dg.AssetsDefinition) -> dict[str, str]:
+    """What each name of an asset's run configuration means."""
+    schema: Any = definition.op.config_schema.as_field().config_type
+    return {name: field.description or "" for name, field in getattr(schema, "fields", {}).items()}
+
+
 def inputs(definition: dg.AssetsDefinition) -> dict[str, dg.AssetKey]:
     """Upstream asset by name of the argument; what is public (`asset_deps`) tells the keys alone."""
     return dict(definition.keys_by_input_name)

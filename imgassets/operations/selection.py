@@ -5,15 +5,18 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 
 import dagster as dg
 from yaml import MarkedYAMLError
 
+from imgassets.declared import datasets
 from imgassets.errors import BadInput, Misunderstood
 from imgassets.io import dagster_private
 from imgassets.io.ct_rate import CtIndexIOManager, partitions_name
 from imgassets.planning.graph import Asset, Graph
 from imgassets.projects import Project
+from imgassets.settings import OURS, reference
 from imgassets.spelling import did_you_mean
 
 __all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select", "select_one"]
@@ -55,7 +58,7 @@ def _reason(error: BaseException) -> str:
         if places := [place for _, place, _ in found if place]:
             # of a value that is no text Dagster also says that it is no template, `….str`
             name, _, what = min(found, key=lambda one: one[0].endswith(".str"))
-            return f"{places[0]}: {name}: {what}"
+            return f"{places[0]}: {name}: {what}{_meant(places[0], name)}"
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
             return f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}"
         cause = None if isinstance(error, BadInput) else error.__cause__ or error.__context__
@@ -63,6 +66,17 @@ def _reason(error: BaseException) -> str:
             hint = "" if place or isinstance(error, BadInput) else " (`dg check defs` shows where)"
             return f"{place}{error}{hint}"
         error = cause
+
+
+def _meant(place: str, name: str) -> str:
+    """The attribute of the component that is most like one that it has not."""
+    file = Path(place.rpartition(":")[0])
+    for dataset in datasets(Project.current()):
+        known = reference().get(dataset.kind.removeprefix(OURS), {"attributes": ()})["attributes"]
+        ours = [one["name"] for one in known]
+        if dataset.file.samefile(file) and name.rpartition(".")[2] not in {one.rpartition(".")[2] for one in ours}:
+            return did_you_mean(name.removeprefix("attributes."), ours).replace(" Did", ". Did", 1)
+    return ""
 
 
 def graph() -> Graph:

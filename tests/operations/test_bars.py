@@ -94,4 +94,4 @@ def test_elsewhere_than_on_a_terminal_it_is_text(indexed: Home) -> None:
     assert "1 built, 0 unchanged, 0 failed" in done.stderr
     assert "\x1b" not in done.stderr
     assert "MB/s" not in done.stderr
-    assert done.stderr.count("imagenet64/arrays ") == 1
+    assert done.stderr.count("imagenet64/arrays") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,3 +50,16 @@ def _text(node: nodes.Node) -> bool:
     from jinja2 import nodes
 
     return isinstance(node, nodes.Const) and _harmless(node)
+
+
+def filled_in(text: str) -> str:
+    """What a text is with its templates filled in; as it stands if they must not be rendered."""
+    if not any(mark in text for mark in MARKS) or problem(text):
+        return text
+    from jinja2 import Template
+
+    return str(Template(text).render(env=_env))
+
+
+def _env(name: str, default: str = "") -> str:
+    return os.environ.get(name, default)
