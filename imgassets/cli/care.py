@@ -81,6 +81,8 @@ def _compare(folder: str, against: str, num_samples: int, seed: int, as_json: bo
             click.echo(one.describe())
     if as_json:
         emit([asdict(one) | {"passed": one.passed} for one in found])
+    elif all(one.passed for one in found):
+        click.echo("All samples passed verification!")
     sys.exit(0 if all(one.passed for one in found) else 1)
 
 

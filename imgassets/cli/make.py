@@ -184,6 +184,8 @@ def backfill(
                     those = {key for state in which for key in state(asset, instance)}
                     keys = [key for key in listed if key in those]
                 bar = bars.begin(asset.name, len(keys)) if bars else None
+                if bars:
+                    _say(asset.io_manager.words_before(asset.key, listed), terminal)
                 try:
                     outcome = operation.backfill(
                         asset,
@@ -199,6 +201,7 @@ def backfill(
                 if bars and bar is not None:
                     bars.end(bar)
                     _tell(outcome, terminal)
+                    _say(asset.words_after(outcome.built), terminal)
                 if stopped:
                     break
             if bars:
@@ -242,6 +245,11 @@ def _tell(outcome: Any, console: Console) -> None:
     console.print(f"{outcome.asset}\n{summary}", highlight=False)
     for name, reason in (outcome.failed | outcome.failed_checks).items():
         console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _say(lines: list[str], console: Console) -> None:
+    for line in lines:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _sum_up(outcomes: list[Any], console: Console) -> None:

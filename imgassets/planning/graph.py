@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +67,13 @@ class Asset:
     def artifact(self, partition: str) -> Artifact:
         """One partition, whether it exists or not."""
         return self.io_manager.artifact(self.key, partition)
+
+    def words_after(self, partitions: Iterable[str]) -> list[str]:
+        """What a terminal shows of partitions that were made, in the words of a guide."""
+        if not self.io_manager.aloud:
+            return []
+        artifacts = map(self.artifact, partitions)
+        return [line for one in artifacts for line in self.io_manager.words_after(one.location, one.manifest)]
 
     def settings(self, config: Mapping[str, Any]) -> Any:
         """Its run configuration.
