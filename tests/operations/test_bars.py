@@ -88,6 +88,12 @@ def test_it_moves_while_a_step_runs_and_tells_what_it_is_at(indexed: Home) -> No
     assert "1 built, 0 unchanged, 0 failed" in after
 
 
+def test_a_plan_counts_the_checks_of_the_run_before(indexed: Home) -> None:
+    subprocess.run(COMMAND, cwd=CHECKOUT, capture_output=True, check=True)
+    planned = indexed.json("plan", "imagenet64/arrays", "--partitions", "val_data", "--force")["totals"]
+    assert planned["seconds"] >= LASTS + CHECKED
+
+
 def test_elsewhere_than_on_a_terminal_it_is_text(indexed: Home) -> None:
     environment: dict[str, Any] = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     done = subprocess.run(COMMAND, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
