@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from imgassets.cli import completing
-from imgassets.cli.common import as_json, emit, home, partitions_option, size, table, wanted
+from imgassets.cli.common import as_json, bar, emit, home, partitions_option, size, table, wanted
 
 SOME = 5
 """Names in a line that only counts."""
@@ -60,8 +60,8 @@ def verify(
     with home() as instance:
         found = wanted(selection, partitions, instance)
         total = sum(len(keys) for _, keys in found)
-        with click.progressbar(length=total, file=sys.stderr, hidden=as_json or not sys.stderr.isatty()) as bar:
-            result = operation(found, instance, checks=not checksums_only, observe=lambda _: bar.update(1))
+        with bar(total, hidden=as_json) as shown:
+            result = operation(found, instance, checks=not checksums_only, observe=lambda _: shown.update(1))
     if as_json:
         emit(asdict(result))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,11 @@ reset_option = click.option(
     shell_complete=completing.names,
     help="Forget this setting of earlier --set; may be repeated.",
 )
+
+
+def bar(length: int, *, hidden: bool = False) -> Any:
+    """A bar on a terminal, with the time that is left; nothing elsewhere."""
+    return click.progressbar(length=length, file=sys.stderr, hidden=hidden or not sys.stderr.isatty())
 
 
 def emit(document: Any) -> None:

@@ -14,6 +14,7 @@ import click
 from imgassets.cli import completing
 from imgassets.cli.common import (
     as_json,
+    bar,
     duration,
     emit,
     home,
@@ -55,16 +56,29 @@ def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
         raise Misunderstood(
             f"There is no sample data for {name!r}: there is for {', '.join(WRITERS)}.{did_you_mean(name, WRITERS)}"
         )
-    for name in dataset or WRITERS:
-        if (folder / name).exists():
-            click.echo(f"{folder / name} is there already, left as it is")
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".sample-data-", dir=folder) as fresh:  # half of it would pass for all of it
-            WRITERS[name](Path(fresh))
-            (folder / name).parent.mkdir(exist_ok=True)
-            (Path(fresh) / name).rename(folder / name)
-        click.echo(f"{folder / name} written")
+    said = []
+    try:
+        with bar(len(dataset or WRITERS)) as shown:
+            for name in dataset or WRITERS:
+                said.append(_sample(folder, name))
+                shown.update(1)
+    finally:
+        for line in said:
+            click.echo(line)
+
+
+def _sample(folder: Path, name: str) -> str:
+    """Write one dataset's sample inputs; says what became of it."""
+    from imgassets.sample_data import WRITERS
+
+    if (folder / name).exists():
+        return f"{folder / name} is there already, left as it is"
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".sample-data-", dir=folder) as fresh:  # half of it would pass for all of it
+        WRITERS[name](Path(fresh))
+        (folder / name).parent.mkdir(exist_ok=True)
+        (Path(fresh) / name).rename(folder / name)
+    return f"{folder / name} written"
 
 
 @click.command()
@@ -103,7 +117,15 @@ def plan(
         found = wanted(selection, partitions, instance)
         chosen = settable([asset for asset, _ in found], config, selection, reset)
         config |= {"reset": list(reset)} if reset else {}
-        made = operation(graph(), found, instance, config={asset.key: config for asset in chosen}, force=force)
+        with bar(sum(len(keys) for _, keys in found), hidden=as_json) as shown:
+            made = operation(
+                graph(),
+                found,
+                instance,
+                config={asset.key: config for asset in chosen},
+                force=force,
+                observe=lambda _: shown.update(1),
+            )
     totals = made.totals
     if as_json:
         emit(made.document())
@@ -183,7 +205,7 @@ def backfill(
                 if which:  # asked when the assets before have been made
                     those = {key for state in which for key in state(asset, instance)}
                     keys = [key for key in listed if key in those]
-                bar = bars.begin(asset.name, len(keys)) if bars else None
+                task = bars.begin(asset.name, len(keys)) if bars else None
                 if bars:
                     _say(asset.io_manager.words_before(asset.key, listed), terminal)
                 try:
@@ -193,13 +215,13 @@ def backfill(
                         instance,
                         config=config if asset in chosen else None,
                         log_level="INFO" if verbose else "CRITICAL",
-                        observe=lambda _, bar=bar: bars.done(bar) if bars else None,  # type: ignore[misc]
+                        observe=lambda _, task=task: bars.done(task) if bars else None,  # type: ignore[misc]
                     )
                 except operation.Stopped as error:
                     stopped, outcome = error, error.outcome
                 outcomes.append(outcome)
-                if bars and bar is not None:
-                    bars.end(bar)
+                if bars and task is not None:
+                    bars.end(task)
                     _tell(outcome, terminal)
                     _say(asset.words_after(outcome.built), terminal)
                 if stopped:

@@ -1,6 +1,6 @@
 """What a backfill would do, and what it would cost. Nothing is written, and no more than headers is read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -84,8 +84,9 @@ def plan(
     *,
     config: Mapping[dg.AssetKey, Mapping[str, Any]] | None = None,
     force: bool = False,
+    observe: Callable[[str], object] = lambda _: None,
 ) -> Plan:
-    """The plan of making `wanted`, assets with their partitions, upstream first."""
+    """The plan of making `wanted`, assets with their partitions, upstream first; `observe` is told each one."""
     wanted = list(wanted)
     prospects = Prospects(
         graph, instance, config=config, making={asset.key for asset, _ in wanted}, force=force, trusting=True
@@ -93,7 +94,9 @@ def plan(
     steps = []
     for asset, keys in wanted:
         history = _History.of(asset, instance)
-        steps += [_step(prospects, prospects.of(asset, key), history) for key in keys]
+        for key in keys:
+            steps.append(_step(prospects, prospects.of(asset, key), history))
+            observe(key)
     return Plan(steps)
 
 
