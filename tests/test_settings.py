@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +188,26 @@ def test_names_are_remembered_until_a_file_changes(project: Project, monkeypatch
     completing.known()
     assert len(calls) == 2
     assert json.loads((project.home / completing.MEMORY).read_text())["assets"] == {}
+
+
+def test_bash_itself_completes(tmp_path: Path) -> None:
+    """A group is one word, though it has a colon."""
+    shim = tmp_path / "imgassets"
+    shim.write_text(f"#!{sys.executable}\nfrom imgassets.cli import main\nmain(prog_name='imgassets')\n")
+    shim.chmod(0o755)
+    script = (
+        'eval "$(imgassets completion bash)"; [[ $COMP_WORDBREAKS == *:* ]] && exit 3; '
+        "COMP_WORDS=(imgassets plan group:ilsv); COMP_CWORD=2; _imgassets_completion imgassets; echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DAGSTER_HOME": str(tmp_path)},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "group:ilsvrc2012", done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -156,6 +156,8 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind
     made = kind(main, {}, "imgassets", "_IMGASSETS_COMPLETE")
+    if shell == "bash":
+        click.echo("COMP_WORDBREAKS=${COMP_WORDBREAKS//:/}  # group:NAME is one word")
     click.echo(kind.source_template % made.source_vars())  # `source()` would start a bash to ask for its version
 
 
