@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from jinja2 import nodes
 
 ALLOWED = "a template here says env('NAME'), env('NAME', 'default'), 'text' and `or`, nothing else"
+SECRETS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
+"""In names of variables whose values are not shown."""
 MARKS = ("{{", "{%", "{#")
 """What begins anything of Jinja's."""
 
@@ -53,7 +55,7 @@ def _text(node: nodes.Node) -> bool:
 
 
 def filled_in(text: str) -> str:
-    """What a text is with its templates filled in; as it stands if they must not be rendered."""
+    """A text to be shown with its templates filled in, but for secrets; as it stands if they must not be rendered."""
     if not any(mark in text for mark in MARKS) or problem(text):
         return text
     from jinja2 import Template
@@ -62,4 +64,5 @@ def filled_in(text: str) -> str:
 
 
 def _env(name: str, default: str = "") -> str:
-    return os.environ.get(name, default)
+    value = os.environ.get(name, default)
+    return "(set)" if value and any(word in name.upper() for word in SECRETS) else value

@@ -174,6 +174,22 @@ def test_completion(words: list[str], offered: str, tmp_path: Path, monkeypatch:
     assert f"plain,{offered}" in done.stdout.splitlines()
 
 
+def test_secrets_are_neither_shown_nor_remembered(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imgassets.cli import completing
+
+    (project.root / "photos" / "defs" / "cats" / "defs.yaml").write_text(
+        "type: imgassets.components.ImageFolder\nattributes: {name: cats, root: \"{{ env('CATS_API_KEY') }}\"}\n"
+    )
+    monkeypatch.setenv("CATS_API_KEY", "hush")
+    monkeypatch.setenv("IMGASSETS_PG_URL", "postgresql://me:hush@host")
+    monkeypatch.setenv("DAGSTER_HOME", str(project.home))
+    monkeypatch.setenv("IMGASSETS_PROJECT", str(project.root))
+    assert "hush" not in run("settings", "--json")
+    monkeypatch.setattr(completing, "_load", lambda: {"assets": {}, "groups": [], "settings": []})
+    completing.known()
+    assert "hush" not in (project.home / completing.MEMORY).read_text()
+
+
 def test_names_are_remembered_until_a_file_changes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     from imgassets.cli import completing
 

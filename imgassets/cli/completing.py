@@ -41,10 +41,11 @@ def known() -> Known:
 def _state(project: Project) -> list[list[Any]]:
     """What the names depend on: the project, its files, and the variables that decide partitions."""
     from imgassets.declared import declared_in
+    from imgassets.settings import VARIABLES
 
     files = [(str(path), path.stat()) for path in declared_in(project.root / project.package / "defs")]
-    variables = {name: value for name, value in os.environ.items() if name.startswith("IMGASSETS_")}
-    return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in files] + [sorted(map(list, variables.items()))]
+    variables = [[name, os.environ.get(name)] for name in VARIABLES if name.startswith("IMGASSETS_")]
+    return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in files] + variables
 
 
 def _load() -> Known:
