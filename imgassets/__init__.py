@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from imgassets.stores import Store, collate, open_store
-from imgassets.stores.convert import convert
-
 if TYPE_CHECKING:
     import dagster as dg
+
+    from imgassets.stores import Store, collate, open_store
+    from imgassets.stores.convert import convert
 
 __all__ = ["Store", "collate", "convert", "open_store", "project", "resources"]
 
@@ -47,12 +47,18 @@ def resources() -> dict[str, Any]:
 if not TYPE_CHECKING:  # a type checker is to miss the moved names
 
     def __getattr__(name: str) -> object:
-        """The conversion-library guide's names, which stood here before `imgassets.compat` had them."""
+        """What needs NumPy, once it is asked for; and the names of the conversion-library guide, which stood here
+        before `imgassets.compat` had them.
+        """
         import warnings
+        from importlib import import_module
         from importlib.util import find_spec
 
-        if find_spec(f"{__name__}.{name}"):  # the import system asks here first for a module it has not loaded yet
-            raise AttributeError(name)
+        if name in __all__:
+            found = import_module("imgassets.stores.convert" if name == "convert" else "imgassets.stores")
+            return globals().setdefault(name, getattr(found, name))
+        if find_spec(f"{__name__}.{name}"):  # `import imgassets` brought all rooms of a training script along
+            return import_module(f"{__name__}.{name}")
         from imgassets import compat
 
         if name not in compat.__all__:

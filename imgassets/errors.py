@@ -26,6 +26,10 @@ class BadInput(ImgassetsError):
     """A source file or a setting is not what its format promises; nothing was published from it."""
 
 
+class Misunderstood(BadInput):
+    """What somebody asked a command for means nothing: a name that does not exist, a range that is none."""
+
+
 class MissingUpstream(ImgassetsError):
     """An artifact that another one is made from does not exist yet."""
 

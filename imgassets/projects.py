@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgassets.errors import BadInput
+from imgassets.errors import BadInput, Misunderstood
 
 VARIABLE = "IMGASSETS_PROJECT"
 SETTINGS = "pyproject.toml"
@@ -56,13 +56,14 @@ class Project:
         """`$IMGASSETS_PROJECT`, else the project that the working directory lies in, else the bundled one.
 
         Raises:
-            BadInput: the variable names no project; also as `of`.
+            Misunderstood: the variable names no project.
+        BadInput: as `of`.
         """
         if not (named := os.environ.get(VARIABLE)):
             return cls.of(Path.cwd()) or BUNDLED
         if found := cls.of(Path(named).expanduser()):
             return found
-        raise BadInput(
+        raise Misunderstood(
             f"{named} is no project: neither it nor a folder above has a {SETTINGS} with [tool.imgassets]. "
             f"`imgassets init {named}` makes one."
         )

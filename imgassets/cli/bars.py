@@ -73,6 +73,10 @@ class Bars(Progress):
         self._note = ""
         self.advance(bar)
 
+    def end(self, bar: TaskID) -> None:
+        """Take the bar of an asset away: what is printed of it stays."""
+        self.remove_task(bar)
+
     def get_renderables(self) -> Iterator[RenderableType]:
         """The bars and the note."""
         yield self.make_tasks_table(self.tasks)

@@ -9,14 +9,15 @@ from typing import NoReturn
 
 import click
 
-from imgassets.cli.common import as_json, emit, home, partitions_option, size, table, wanted
+from imgassets.cli import completing
+from imgassets.cli.common import as_json, bar, emit, home, partitions_option, size, table, wanted
 
 SOME = 5
 """Names in a line that only counts."""
 
 
 @click.command()
-@click.argument("selection", default="*")
+@click.argument("selection", default="*", shell_complete=completing.selections)
 @partitions_option
 @click.option("--checksums-only", is_flag=True, help="Leave the assets' own checks out.")
 @click.option(
@@ -59,8 +60,8 @@ def verify(
     with home() as instance:
         found = wanted(selection, partitions, instance)
         total = sum(len(keys) for _, keys in found)
-        with click.progressbar(length=total, file=sys.stderr, hidden=as_json or not sys.stderr.isatty()) as bar:
-            result = operation(found, instance, checks=not checksums_only, observe=lambda _: bar.update(1))
+        with bar(total, hidden=as_json) as shown:
+            result = operation(found, instance, checks=not checksums_only, observe=lambda _: shown.update(1))
     if as_json:
         emit(asdict(result))
     else:
@@ -80,11 +81,13 @@ def _compare(folder: str, against: str, num_samples: int, seed: int, as_json: bo
             click.echo(one.describe())
     if as_json:
         emit([asdict(one) | {"passed": one.passed} for one in found])
+    elif all(one.passed for one in found):
+        click.echo("All samples passed verification!")
     sys.exit(0 if all(one.passed for one in found) else 1)
 
 
 @click.command()
-@click.argument("selection", default="*")
+@click.argument("selection", default="*", shell_complete=completing.selections)
 @as_json
 def repair(selection: str, as_json: bool) -> None:
     """Make again exactly what `imgassets verify` found lost or damaged in SELECTION, upstream first.

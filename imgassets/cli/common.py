@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgassets.errors import BadInput
+from imgassets.cli import completing
+from imgassets.errors import Misunderstood
+from imgassets.spelling import did_you_mean
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -18,10 +21,18 @@ if TYPE_CHECKING:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 partitions_option = click.option(
-    "--partitions", metavar="A..B", help="Only these, in the order of the partitions, both ends included."
+    "--partitions",
+    metavar="A..B",
+    shell_complete=completing.ranges,
+    help="Only these, in the order of the partitions, both ends included.",
 )
 settings_option = click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Run configuration; may be repeated."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    shell_complete=completing.pairs,
+    help="Run configuration; may be repeated.",
 )
 
 
@@ -43,8 +54,17 @@ def home() -> Iterator[dg.DagsterInstance]:
 
 
 reset_option = click.option(
-    "--reset", multiple=True, metavar="NAME", help="Forget this setting of earlier --set; may be repeated."
+    "--reset",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing.names,
+    help="Forget this setting of earlier --set; may be repeated.",
 )
+
+
+def bar(length: int, *, hidden: bool = False) -> Any:
+    """A bar on a terminal, with the time that is left; nothing elsewhere."""
+    return click.progressbar(length=length, file=sys.stderr, hidden=hidden or not sys.stderr.isatty())
 
 
 def emit(document: Any) -> None:
@@ -56,7 +76,7 @@ def wanted(selection: str, partitions: str | None, instance: dg.DagsterInstance)
     """The selected assets, upstream first, each with its partitions.
 
     Raises:
-        BadInput: nothing is selected, or there is no such partition.
+        Misunderstood: nothing is selected, or there is no such partition.
     """
     from imgassets.operations.selection import parse_range, select
 
@@ -71,13 +91,13 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     """`NAME=VALUE` pairs; a value is JSON where it can be, else text.
 
     Raises:
-        BadInput: one has no equals sign.
+        Misunderstood: one has no equals sign.
     """
     settings: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise BadInput(f"--set {pair!r} is no NAME=VALUE, such as csv_size_gb=0.5.")
+            raise Misunderstood(f"--set {pair!r} is no NAME=VALUE, such as csv_size_gb=0.5.")
         try:
             settings[name] = json.loads(value)
         except ValueError:
@@ -89,16 +109,37 @@ def settable(assets: Sequence[Asset], config: dict[str, Any], selection: str, re
     """The assets whose run configuration has all of these settings.
 
     Raises:
-        BadInput: there are settings, and no asset has them; one is of another type, or out of range.
+        Misunderstood: there are settings, and no asset has them; one is of another type, or out of range.
     """
-    from imgassets.operations.backfill import accepts
+    from imgassets.operations.backfill import accepts, settings_of
 
     names = dict.fromkeys([*config, *reset])
     found = [asset for asset in assets if accepts(asset, names)]
     if names and not found:
-        raise BadInput(f"No asset of {selection!r} has all of the settings {', '.join(names)}.")
+        known = sorted(set[str]().union(*(settings_of(asset) for asset in assets)))
+        if written := [place for name in names for place in places_of(name, assets)]:
+            raise Misunderstood(f"{', '.join(names)}: runs are not asked for that, it is {written[0]}: write it there.")
+        hint = next(filter(None, (did_you_mean(name, known) for name in names if name not in known)), "")
+        listed = f" There are {', '.join(known)}." if known else ""
+        raise Misunderstood(f"No asset of {selection!r} has all of the settings {', '.join(names)}.{hint or listed}")
     for asset in found if config else ():
         asset.settings(config)
+    return found
+
+
+def places_of(name: str, assets: Sequence[Asset]) -> list[str]:
+    """Attribute and file of the selected datasets that have a setting of this name in their YAML alone."""
+    from imgassets.declared import datasets
+    from imgassets.projects import Project
+    from imgassets.settings import OURS, reference
+
+    found = []
+    for dataset in datasets(Project.current()):
+        known = reference().get(dataset.kind.removeprefix(OURS), {"attributes": (), "run": ()})
+        names = (one["name"] for one in known["attributes"] if one["name"] not in known["run"])
+        full = [one for one in names if name in (one, one.rpartition(".")[2])]
+        if full and any(asset.key.path[0] == dataset.name for asset in assets):
+            found.append(f"`{full[0]}` of {dataset.file}")
     return found
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from imgassets.cli import completing
 from imgassets.cli.common import as_json, emit, home, size, table
 
 if TYPE_CHECKING:
     from imgassets.operations.passport import Passport
+    from imgassets.operations.states import PartitionState
     from imgassets.operations.trace import Ancestor
 
 SHOWN = 3
@@ -21,9 +21,10 @@ SHOWN = 3
 
 
 @click.command()
-@click.argument("selection", default="*")
+@click.argument("selection", default="*", shell_complete=completing.selections)
+@click.option("--partitions", "each", is_flag=True, help="List every partition with its state and the reason.")
 @as_json
-def status(selection: str, as_json: bool) -> None:
+def status(selection: str, each: bool, as_json: bool) -> None:
     """Count the partitions of each asset: current, stale, unknown, missing, failed.
 
     Stale is what would come out differently now, be it that an input, a setting or the code has changed, and all that
@@ -34,11 +35,16 @@ def status(selection: str, as_json: bool) -> None:
     \b
     Examples:
       imgassets status
+      imgassets status imagenet64/arrays --partitions
       imgassets status group:imagenet64 --json
     """
     from imgassets.operations.selection import select
+    from imgassets.operations.states import partitions
     from imgassets.operations.states import status as operation
 
+    if each:
+        with home() as instance:
+            _each(list(partitions(select(selection), instance)), as_json)
     with home() as instance:
         found = operation(select(selection), instance)
     if as_json:
@@ -65,36 +71,17 @@ def status(selection: str, as_json: bool) -> None:
     sys.exit(1 if any(one.failed for one in found) else 0)
 
 
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path, exists=True))
-@click.option("--resolution", default=64, show_default=True, help="Height and width of the images in NPZ batches.")
-@as_json
-def inspect(path: Path, resolution: int, as_json: bool) -> None:
-    """Report what an artifact or a raw file is: from what it was made, how large it is, what it holds.
-
-    Knows artifacts of the vault, folders of CT shards, NPZ batches of downsampled ImageNet or a folder of them, and
-    NPY, tar and Parquet files. Exits with 1 if anything cannot be read.
-
-    \b
-    Examples:
-      imgassets inspect dagster_home/store/imagenet64/arrays/val_data
-      imgassets inspect imagenet_data/train_data_batch_1.npz
-      imgassets inspect imagenet_data --json
-    """
-    from imgassets.operations.ct_compare import describe_split
-    from imgassets.operations.inspect import describe, reports
-
-    if (path / "manifest.json").is_file():
-        described = describe_split(path)
-        click.echo((path / "manifest.json").read_text(encoding="utf-8") if as_json else described)
-        return
-    found = list(reports(path, resolution))
-    click.echo(json.dumps(found, indent=1) if as_json else "\n".join(describe(report) for report in found))
-    sys.exit(1 if any("error" in report for report in found) else 0)
+def _each(found: list[PartitionState], as_json: bool) -> NoReturn:
+    if as_json:
+        emit([asdict(one) for one in found])
+    else:
+        rows = [(f"{one.asset}/{one.partition}", one.state, size(one.bytes), one.reason) for one in found]
+        click.echo(table(("partition", "state", "size", "why"), rows))
+    sys.exit(1 if any(one.state == "failed" for one in found) else 0)
 
 
 @click.command()
-@click.argument("partition", metavar="KEY/PARTITION")
+@click.argument("partition", metavar="KEY/PARTITION", shell_complete=completing.partitions)
 @click.argument("index", type=int, required=False)
 @as_json
 def trace(partition: str, index: int | None, as_json: bool) -> None:
@@ -172,4 +159,4 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-COMMANDS = (status, inspect, trace)
+COMMANDS = (status, trace)

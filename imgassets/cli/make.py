@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgassets.cli import completing
 from imgassets.cli.common import (
     as_json,
+    bar,
     duration,
     emit,
     home,
@@ -25,7 +27,8 @@ from imgassets.cli.common import (
     table,
     wanted,
 )
-from imgassets.errors import BadInput
+from imgassets.errors import Misunderstood
+from imgassets.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 
 @click.command("sample-data")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
-@click.option("--dataset", multiple=True, help="Only this dataset's inputs; may be repeated.")
+@click.option(
+    "--dataset", multiple=True, shell_complete=completing.bundled, help="Only this dataset's inputs; may be repeated."
+)
 def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
     """Write small, licence-free raw inputs to FOLDER (default: $IMGASSETS_RAW, else $DAGSTER_HOME/raw).
 
@@ -47,21 +52,37 @@ def sample_data(folder: Path | None, dataset: tuple[str, ...]) -> None:
     folder = folder or Storage().raw_root
     unknown = set(dataset) - set(WRITERS)
     if unknown:
-        raise BadInput(f"There is no sample data for {sorted(unknown)[0]!r}: there is for {', '.join(WRITERS)}.")
-    for name in dataset or WRITERS:
-        if (folder / name).exists():
-            click.echo(f"{folder / name} is there already, left as it is")
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".sample-data-", dir=folder) as fresh:  # half of it would pass for all of it
-            WRITERS[name](Path(fresh))
-            (folder / name).parent.mkdir(exist_ok=True)
-            (Path(fresh) / name).rename(folder / name)
-        click.echo(f"{folder / name} written")
+        name = sorted(unknown)[0]
+        raise Misunderstood(
+            f"There is no sample data for {name!r}: there is for {', '.join(WRITERS)}.{did_you_mean(name, WRITERS)}"
+        )
+    said = []
+    try:
+        with bar(len(dataset or WRITERS)) as shown:
+            for name in dataset or WRITERS:
+                said.append(_sample(folder, name))
+                shown.update(1)
+    finally:
+        for line in said:
+            click.echo(line)
+
+
+def _sample(folder: Path, name: str) -> str:
+    """Write one dataset's sample inputs; says what became of it."""
+    from imgassets.sample_data import WRITERS
+
+    if (folder / name).exists():
+        return f"{folder / name} is there already, left as it is"
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".sample-data-", dir=folder) as fresh:  # half of it would pass for all of it
+        WRITERS[name](Path(fresh))
+        (folder / name).parent.mkdir(exist_ok=True)
+        (Path(fresh) / name).rename(folder / name)
+    return f"{folder / name} written"
 
 
 @click.command()
-@click.argument("selection", default="*")
+@click.argument("selection", default="*", shell_complete=completing.selections)
 @partitions_option
 @settings_option
 @reset_option
@@ -96,7 +117,15 @@ def plan(
         found = wanted(selection, partitions, instance)
         chosen = settable([asset for asset, _ in found], config, selection, reset)
         config |= {"reset": list(reset)} if reset else {}
-        made = operation(graph(), found, instance, config={asset.key: config for asset in chosen}, force=force)
+        with bar(sum(len(keys) for _, keys in found), hidden=as_json) as shown:
+            made = operation(
+                graph(),
+                found,
+                instance,
+                config={asset.key: config for asset in chosen},
+                force=force,
+                observe=lambda _: shown.update(1),
+            )
     totals = made.totals
     if as_json:
         emit(made.document())
@@ -120,7 +149,7 @@ def plan(
 
 
 @click.command()
-@click.argument("selection")
+@click.argument("selection", shell_complete=completing.selections)
 @partitions_option
 @click.option("--missing", is_flag=True, help="Only what is not in the vault, not recorded or not checked.")
 @click.option("--failed", is_flag=True, help="Only what failed when it was last tried, or was left unchecked then.")
@@ -176,7 +205,9 @@ def backfill(
                 if which:  # asked when the assets before have been made
                     those = {key for state in which for key in state(asset, instance)}
                     keys = [key for key in listed if key in those]
-                bar = bars.begin(asset.name, len(keys)) if bars else None
+                task = bars.begin(asset.name, len(keys)) if bars else None
+                if bars:
+                    _say(asset.io_manager.words_before(asset.key, listed), terminal)
                 try:
                     outcome = operation.backfill(
                         asset,
@@ -184,15 +215,19 @@ def backfill(
                         instance,
                         config=config if asset in chosen else None,
                         log_level="INFO" if verbose else "CRITICAL",
-                        observe=lambda _, bar=bar: bars.done(bar) if bars else None,  # type: ignore[misc]
+                        observe=lambda _, task=task: bars.done(task) if bars else None,  # type: ignore[misc]
                     )
                 except operation.Stopped as error:
                     stopped, outcome = error, error.outcome
                 outcomes.append(outcome)
-                if not as_json:
+                if bars and task is not None:
+                    bars.end(task)
                     _tell(outcome, terminal)
+                    _say(asset.words_after(outcome.built), terminal)
                 if stopped:
                     break
+            if bars:
+                _sum_up(outcomes, terminal)
     if as_json:
         emit([asdict(outcome) for outcome in outcomes])
     if stopped:
@@ -201,9 +236,11 @@ def backfill(
 
 
 @click.command()
-@click.argument("key")
+@click.argument("key", shell_complete=completing.assets)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--partitions", metavar="A..B", help="Only these; default: all that are finished.")
+@click.option(
+    "--partitions", metavar="A..B", shell_complete=completing.ranges, help="Only these; default: all that are finished."
+)
 def view(key: str, folder: Path, partitions: str | None) -> None:
     """Link the finished files of asset KEY into FOLDER, as the guides lay them out.
 
@@ -222,14 +259,29 @@ def view(key: str, folder: Path, partitions: str | None) -> None:
 
 
 def _tell(outcome: Any, console: Console) -> None:
-    for name, reason in (outcome.failed | outcome.failed_checks).items():
-        console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
     summary = f"  {len(outcome.built)} built, {len(outcome.unchanged)} unchanged, {len(outcome.failed)} failed"
     if outcome.left:
         summary += f", {len(outcome.left)} left"
     if outcome.checked:
         summary += f", {len(outcome.checked)} checked after all"
     console.print(f"{outcome.asset}\n{summary}", highlight=False)
+    for name, reason in (outcome.failed | outcome.failed_checks).items():
+        console.print(f"  {name}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _say(lines: list[str], console: Console) -> None:
+    for line in lines:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _sum_up(outcomes: list[Any], console: Console) -> None:
+    """One line for all of several assets."""
+    built, unchanged, failed = (
+        sum(len(getattr(outcome, name)) for outcome in outcomes) for name in ("built", "unchanged", "failed")
+    )
+    if len(outcomes) > 1:
+        summary = f"{len(outcomes)} assets: {built} built, {unchanged} unchanged, {failed} failed"
+        console.print(summary, highlight=False)
 
 
 COMMANDS = (sample_data, plan, backfill, view)

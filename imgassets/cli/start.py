@@ -6,10 +6,19 @@ from pathlib import Path
 
 import click
 
+from imgassets.cli import completing
+
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--with", "datasets", metavar="NAME,…", default="", help="Bundled datasets to begin with.")
+@click.option(
+    "--with",
+    "datasets",
+    metavar="NAME,…",
+    default="",
+    shell_complete=completing.bundled,
+    help="Bundled datasets to begin with.",
+)
 def init(folder: Path, datasets: str) -> None:
     """Write a project: a folder for datasets of your own, to keep in version control.
 

@@ -210,5 +210,6 @@ def _denied(location: Location, file: Path, error: PermissionError) -> StoreErro
         owner = f"its owner {pwd.getpwuid(closed.stat().st_uid).pw_name}"
     return StoreError(
         f"{location.path} cannot be locked, for {closed} does not let this user write ({error.strerror}); "
-        f"{owner} must give it the group and permissions of {location.root}, and that let you write."
+        f"{owner} must give it the group and permissions of {location.root}, and that let you write: check write "
+        "permissions in the output directory."
     )

@@ -1,7 +1,6 @@
 """Mistakes in a dataset's YAML file that Dagster passes over, or tells without their place."""
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from itertools import chain
@@ -12,12 +11,12 @@ import dagster as dg
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from imgassets.components import templates
+from imgassets import templates
+from imgassets.declared import declared_in
 from imgassets.errors import BadInput
+from imgassets.spelling import did_you_mean
 
 PREFIX = "imgassets.components."
-FILES = ("defs.yaml", "defs.yml", "component.yaml")
-"""What Dagster loads of a folder: the first of these."""
 TAG = "tag:yaml.org,2002:"
 TAGS = {TAG + name for name in ("null", "bool", "int", "float", "str", "timestamp", "merge", "value", "map", "seq")}
 WRITTEN_OUT = 10_000
@@ -78,19 +77,6 @@ def check_seed(name: str, seed: int) -> None:
         raise BadInput(f"{name} is {seed}: expected a number from 0 to {SEEDS - 1}.")
 
 
-def declared_in(folder: Path) -> Iterator[Path]:
-    """Every file below `folder` that Dagster may take for a dataset, in linked folders too."""
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        if (real := os.path.realpath(place)) in seen:  # a link to what it lies in
-            folders.clear()
-            continue
-        seen.add(real)
-        present = {name.lower(): name for name in files}  # where names have no case, Dagster finds DEFS.YAML as well
-        yield from (Path(place, present[name]) for name in FILES if name in present)
-
-
 def refuse_mistakes(folder: Path) -> None:
     """Look at every file below `folder` that declares a dataset; nothing that it says is evaluated.
 
@@ -135,7 +121,10 @@ def _refuse_kind(path: Path, document: yaml.Node) -> None:
     for key, value in document.value:
         kind = value.value if key.value == "type" and isinstance(value, yaml.ScalarNode) else ""
         if kind.startswith(PREFIX) and kind[len(PREFIX) :] not in known:
-            raise BadInput(f"{path}:{key.start_mark.line + 1}: there is no {kind}: choose one of {', '.join(known)}.")
+            hint = did_you_mean(kind[len(PREFIX) :], known)
+            raise BadInput(
+                f"{path}:{key.start_mark.line + 1}: there is no {kind}: choose one of {', '.join(known)}.{hint}"
+            )
 
 
 def _refuse_endless(path: Path, document: yaml.Node) -> None:

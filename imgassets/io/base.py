@@ -3,7 +3,7 @@
 import resource
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
@@ -42,6 +42,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
 
     folder: ClassVar[bool] = True
     """Whether a partition is a folder of files, or one file."""
+    aloud: ClassVar[bool] = False
+    """Whether a terminal shows its `words_after` as well."""
 
     @property
     @abstractmethod
@@ -66,6 +68,14 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
     def parts(self, asset_key: dg.AssetKey, partition: str) -> tuple[str, ...]:
         """Path of a partition below the vault's root."""
         return (*asset_key.path, partition)
+
+    def words_before(self, asset_key: dg.AssetKey, partitions: Sequence[str]) -> list[str]:
+        """What the log and the terminal say of all partitions before a run: how its guide says what is there."""
+        return []
+
+    def words_after(self, location: Location, manifest: Manifest) -> list[str]:
+        """What the log says of a partition that was made, as its guide does; the terminal, where `aloud`."""
+        return []
 
     def artifact(self, asset_key: dg.AssetKey, partition: str) -> Artifact:
         """One partition, whether it exists or not."""
@@ -141,6 +151,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         seconds = time.monotonic() - started
         if commit.fresh:
             context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)
+            for line in self.words_after(location, commit.manifest):
+                context.log.info(line)
         else:
             context.log.info("%s: unchanged, skipped", name)
         shown = self.describe(location, commit.manifest)
@@ -155,9 +167,13 @@ def _ordered(context: dg.OutputContext | dg.InputContext) -> list[str]:
     wanted = set(context.asset_partition_keys)
     if len(wanted) == 1:
         return list(wanted)
+    return [key for key in every_partition(context) if key in wanted]
+
+
+def every_partition(context: dg.OutputContext | dg.InputContext) -> Sequence[str]:
+    """All partitions of the asset, in order."""
     instance = dagster_private.instance_of(context)
-    every = context.asset_partitions_def.get_partition_keys(dynamic_partitions_store=instance)
-    return [key for key in every if key in wanted]
+    return context.asset_partitions_def.get_partition_keys(dynamic_partitions_store=instance)
 
 
 def _version(finished: Mapping[str, Metadata]) -> str:

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -16,7 +17,7 @@ from imgassets.errors import BadInput, ImgassetsError, StoreError
 from imgassets.formats import ct_split
 from imgassets.formats.ct_shard import FORMAT, Members, Resampled, WrittenShard, write_shard
 from imgassets.io import dagster_private
-from imgassets.io.base import ArtifactIOManager, Metadata
+from imgassets.io.base import ArtifactIOManager, Metadata, every_partition
 from imgassets.io.index import IndexIOManager
 
 SHOWN = 3
@@ -69,6 +70,23 @@ class CtShardIOManager(ArtifactIOManager):
         order = sorted(content.noted, key=lambda note: note["key"])
         return Written({**shard.facts(), "noted": order}, content.skipped)
 
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Say what is there, and commit."""
+        for line in self.words_before(context.asset_key, every_partition(context)):
+            context.log.info(line)
+        super().handle_output(context, obj)
+
+    def words_before(self, asset_key: dg.AssetKey, partitions: Sequence[str]) -> list[str]:
+        """How many shards of each split are there, in the guide's words."""
+        there = Counter[tuple[str, bool]]()
+        for key in partitions:
+            there[split_and_number(key)[0], self._location(asset_key, key).manifest.is_file()] += 1
+        lines = []
+        for split in dict.fromkeys(split for split, _ in there):
+            found, missing = there[split, True], there[split, False]
+            lines += [f"{split}: Found {found}/{found + missing} existing shards", f"{split}: Missing {missing} shards"]
+        return lines
+
     def open(self, location: Location) -> WrittenShard:
         """What the shard holds, and where."""
         return WrittenShard.of(self.storage.vault.manifest(location).facts)
@@ -104,6 +122,7 @@ class CtManifestIOManager(ArtifactIOManager):
 
     format: ClassVar[str] = "ct_manifest/2"
     folder: ClassVar[bool] = False
+    aloud: ClassVar[bool] = True
 
     def parts(self, asset_key: dg.AssetKey, partition: str) -> tuple[str, ...]:
         """Beside the shards it describes."""
@@ -123,6 +142,11 @@ class CtManifestIOManager(ArtifactIOManager):
             sink.write(ct_split.dump(document))
         facts = {name: document[name] for name in ("total_shards", "total_samples", "revision")}
         return Written({**facts, "label_counts": dict(content.label_counts)}, document["skipped"])
+
+    def words_after(self, location: Location, manifest: Manifest) -> list[str]:
+        """Where it is, and its totals, in the guide's words."""
+        samples, shards = manifest.facts["total_samples"], manifest.facts["total_shards"]
+        return [f"Generated manifest: {location.path}", f"   Total samples: {samples}", f"   Total shards: {shards}"]
 
     def open(self, location: Location) -> ct_split.CtSplit:
         """The split's samples."""

@@ -54,6 +54,12 @@ def config_fields(definition: dg.AssetsDefinition) -> set[str]:
     return set(getattr(schema, "fields", ()))
 
 
+def config_descriptions(definition: dg.AssetsDefinition) -> dict[str, str]:
+    """What each name of an asset's run configuration means."""
+    schema: Any = definition.op.config_schema.as_field().config_type
+    return {name: field.description or "" for name, field in getattr(schema, "fields", {}).items()}
+
+
 def inputs(definition: dg.AssetsDefinition) -> dict[str, dg.AssetKey]:
     """Upstream asset by name of the argument; what is public (`asset_deps`) tells the keys alone."""
     return dict(definition.keys_by_input_name)
@@ -99,6 +105,12 @@ def validate(definitions: dg.Definitions) -> None:
 def materializable(definitions: dg.Definitions) -> set[dg.AssetKey]:
     """All assets that can be made."""
     return set(definitions.resolve_asset_graph().materializable_asset_keys)
+
+
+def groups(definitions: dg.Definitions) -> list[str]:
+    """Names of all groups, sorted."""
+    graph = definitions.resolve_asset_graph()
+    return sorted({graph.get(key).group_name for key in graph.get_all_asset_keys()})
 
 
 def selected(definitions: dg.Definitions, selection: str) -> set[dg.AssetKey]:

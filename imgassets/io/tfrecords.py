@@ -48,6 +48,10 @@ class TFRecordsIOManager(ArtifactIOManager):
         """Write the images of `TarImages`, without those that have a problem, which are listed with it."""
         return write_shard(content, stage)
 
+    def words_after(self, location: Location, manifest: Manifest) -> list[str]:
+        """That a shard is done, as `imagenet_to_gcs.py` says it."""
+        return [f"Finished writing file: {location.path}"]
+
     def open(self, location: Location) -> TFRecordFile:
         """A `TFRecordFile`."""
         return TFRecordFile(location.path)

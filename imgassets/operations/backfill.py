@@ -12,7 +12,7 @@ import dagster as dg
 
 from imgassets import interrupts
 from imgassets.environment import Storage
-from imgassets.errors import BadInput, one_line
+from imgassets.errors import Misunderstood, one_line
 from imgassets.io import dagster_private
 from imgassets.io.base import on_partition
 from imgassets.operations.checks import ALL, checks_of, is_partitioned, run_checks, unchecked
@@ -69,7 +69,7 @@ def backfill(
         observe: told of every partition that is done with.
 
     Raises:
-        BadInput: a setting in `config` is of another type than the asset's.
+        Misunderstood: a setting in `config` is of another type than the asset's.
         Stopped: somebody stopped the work; tells what has become of the partitions until then.
     """
     outcome = Outcome(asset.name)
@@ -91,7 +91,7 @@ def backfill(
                     checked.add(run_id)
         _check_the_rest(outcome, asset, instance, loggers, checked)
     except dg.DagsterInvalidConfigError as error:
-        raise BadInput(f"{asset.name} cannot be configured so: {error.errors[0].message}") from error
+        raise Misunderstood(f"{asset.name} cannot be configured so: {error.errors[0].message}") from error
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
         done = {*outcome.built, *outcome.unchanged, *outcome.failed}
         outcome.left = [key for key in partitions if key not in done]
@@ -207,7 +207,12 @@ def _tidy() -> None:
 
 def accepts(asset: Asset, config: Mapping[str, Any]) -> bool:
     """Whether the asset's run configuration has all of these settings."""
-    return set(config) <= dagster_private.config_fields(asset.definition)
+    return set(config) <= settings_of(asset)
+
+
+def settings_of(asset: Asset) -> set[str]:
+    """Names of the settings that the asset's run configuration has."""
+    return set(dagster_private.config_fields(asset.definition))
 
 
 def _proven(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from imgassets.errors import BadInput
+from imgassets.errors import BadInput, Misunderstood
 from imgassets.formats.ct_split import CtSplit
 from imgassets.sources.ct_rate import SUFFIXES, key_of
 from imgassets.volumes.grid import Preprocessing
@@ -154,7 +154,7 @@ def _tars(pattern: str) -> Sequence[str]:
     except ValueError:  # braces that do not fit
         found = []
     if not found:
-        raise BadInput(f"{pattern!r} is neither a folder nor a pattern that names tar files.")
+        raise Misunderstood(f"{pattern!r} is neither a folder nor a pattern that names tar files.")
     return found
 
 

@@ -6,15 +6,14 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgassets.commit import Manifest, load
 from imgassets.commit.stage import MANIFEST
 from imgassets.errors import BadInput
-from imgassets.sources.batches import natural_key
-from imgassets.sources.imagenet_npz import open_batch
-from imgassets.stores.codecs import guide
-from imgassets.stores.storefile import StoreInfo
+
+if TYPE_CHECKING:
+    from imgassets.stores.storefile import StoreInfo
 
 SHOWN = 5
 """Members of a tar, or inputs of an artifact, that are named."""
@@ -33,9 +32,15 @@ def reports(path: Path, resolution: int) -> Iterator[dict[str, Any]]:
     if path.is_file() and path.suffix in _READERS:
         yield _guarded(path, _READERS[path.suffix])
         return
-    if path.is_dir() and (info := guide.find(path)):
-        yield _store(path, info)
-        return
+    if path.is_dir():
+        from imgassets.stores.codecs import guide
+
+        if info := guide.find(path):
+            yield _store(path, info)
+            return
+    from imgassets.sources.batches import natural_key
+    from imgassets.sources.imagenet_npz import open_batch
+
     files = sorted(path.glob("*.npz"), key=lambda file: natural_key(file.name)) if path.is_dir() else [path]
     if not files:
         raise BadInput(f"No NPZ files found in {path}: expected train_data_batch_1.npz, … and val_data.npz.")

@@ -8,10 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from imgassets.errors import BadInput, ImgassetsError
+from imgassets.errors import ImgassetsError, Misunderstood
 from imgassets.io.artifacts import Artifact
 from imgassets.io.samples import Rows, Sample
-from imgassets.operations.trace import find
+from imgassets.operations.trace import named
 from imgassets.places import Place
 from imgassets.planning.graph import Graph
 
@@ -66,23 +66,21 @@ def passport(graph: Graph, instance: dg.DagsterInstance, name: str, row: int) ->
     """The passport of row `row` of the partition `name` (`imagenet64/arrays/val_data`).
 
     Raises:
-        BadInput: there is no such partition or row, or its rows are no samples.
+        Misunderstood: there is no such partition or row, or its rows are no samples.
         MissingUpstream, StoreError: the partition is missing or damaged.
     """
-    asset, partition = find(graph, name)
-    if asset is None:
-        raise BadInput(f"{name!r} names no partition: write it as KEY/PARTITION, e.g. imagenet64/arrays/val_data.")
+    asset, partition = named(graph, name)
     builds = graph.builds(asset, instance)
     if builds.rows is None:
-        raise BadInput(f"The rows of {asset.name} are no samples: name an index, a store or shards.")
+        raise Misunderstood(f"The rows of {asset.name} are no samples: name an index, a store or shards.")
     artifact = asset.artifact(partition)
     assert artifact.manifest
     rows = builds.rows(artifact)
     if not 0 <= row < len(rows):
-        raise BadInput(f"{name} has the rows 0..{len(rows) - 1}, not {row}.")
+        raise Misunderstood(f"{name} has the rows 0..{len(rows) - 1}, not {row}.")
     sample = rows.sample(row)
     if sample.number < 0:
-        raise BadInput(f"Row {row} of {name} is no sample of {sample.series}.")
+        raise Misunderstood(f"Row {row} of {name} is no sample of {sample.series}.")
     own = Row(artifact, row, rows.place(row), rows.about(row))
     source = rows.source(row) if rows.source else None
     twins: list[Row] = []

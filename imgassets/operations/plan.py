@@ -1,6 +1,6 @@
 """What a backfill would do, and what it would cost. Nothing is written, and no more than headers is read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,8 +14,10 @@ from imgassets.planning.prospects import Prospect, Prospects, Verdict
 HISTORY = 50
 """Materializations of an asset that its speed is taken from."""
 RATE, OVERHEAD = 100e6, 0.02
-"""Where an asset was never made: bytes read and written in a second, on two cores and an ordinary disk; seconds of
-Dagster's for each partition."""
+"""Where an asset was never made: bytes read, written and checked in a second, on two cores and an ordinary disk;
+seconds of Dagster's for each partition."""
+PROCESS = 190_000_000
+"""Bytes of memory that a run has before it does anything: Python, Dagster and what they import."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ def plan(
     *,
     config: Mapping[dg.AssetKey, Mapping[str, Any]] | None = None,
     force: bool = False,
+    observe: Callable[[str], object] = lambda _: None,
 ) -> Plan:
-    """The plan of making `wanted`, assets with their partitions, upstream first."""
+    """The plan of making `wanted`, assets with their partitions, upstream first; `observe` is told each one."""
     wanted = list(wanted)
     prospects = Prospects(
         graph, instance, config=config, making={asset.key for asset, _ in wanted}, force=force, trusting=True
@@ -91,7 +94,9 @@ def plan(
     steps = []
     for asset, keys in wanted:
         history = _History.of(asset, instance)
-        steps += [_step(prospects, prospects.of(asset, key), history) for key in keys]
+        for key in keys:
+            steps.append(_step(prospects, prospects.of(asset, key), history))
+            observe(key)
     return Plan(steps)
 
 
@@ -106,26 +111,29 @@ def _step(prospects: Prospects, prospect: Prospect, history: "_History") -> Step
     estimate = prospect.estimate
     write = estimate.write if estimate else replaced or None
     read = estimate.read if estimate and estimate.read is not None else prospects.input_bytes(prospect)
+    read = None if read is None else read + prospects.unread_bytes(prospect)
+    beyond = estimate.memory if estimate else None
     return known(
-        read=None if read is None else read + prospects.unread_bytes(prospect),
+        read=read,
         write=write,
         replaced=replaced,
-        memory=history.memory or (estimate.memory if estimate else None),
+        memory=history.memory or (None if beyond is None else PROCESS + beyond),
         seconds=None if write is None else _seconds(write, read, estimate, history),
     )
 
 
 def _seconds(write: int, read: int | None, estimate: Estimate | None, history: "_History") -> float:
+    """Of the work, its checks, which read what was written, and Dagster."""
     if history.seconds_per_byte:
         return write * history.seconds_per_byte
     if estimate and estimate.seconds is not None:
-        return estimate.seconds
-    return OVERHEAD + (write + (read or 0)) / RATE
+        return OVERHEAD + estimate.seconds
+    return OVERHEAD + (write + (read or 0) + write) / RATE
 
 
 @dataclass(frozen=True)
 class _History:
-    """What making partitions of an asset has cost so far."""
+    """What making partitions of an asset has cost so far: whole runs, for half of one may be its checks."""
 
     seconds_per_byte: float | None
     memory: int | None
@@ -133,13 +141,42 @@ class _History:
     @classmethod
     def of(cls, asset: Asset, instance: dg.DagsterInstance) -> "_History":
         records = instance.fetch_materializations(asset.key, limit=HISTORY).records
-        rows = [
-            {name: item.value for name, item in record.asset_materialization.metadata.items()}
-            for record in records
-            if record.asset_materialization
-        ]
-        built: list[Any] = [row for row in rows if row.get("state") == "built" and row.get("bytes")]
+        built: dict[str, list[dict[str, Any]]] = {}
+        for record in records:
+            if made := record.asset_materialization:
+                row = {name: item.value for name, item in made.metadata.items()}
+                if row.get("state") == "built" and row.get("bytes"):
+                    built.setdefault(record.run_id, []).append(row)
         if not built:
             return cls(None, None)
-        memory = max((row.get("peak_memory_MB") or 0 for row in built), default=0)
-        return cls(sum(row["seconds"] for row in built) / sum(row["bytes"] for row in built), int(memory * 1e6) or None)
+        cut = records[-1].run_id if len(records) == HISTORY else None
+        seconds = _run_seconds(asset, instance, built, cut)
+        spent = sum(seconds[run] for run in built)
+        memory = max(int(row.get("peak_memory_MB") or 0) for rows in built.values() for row in rows)
+        nbytes = sum(row["bytes"] for rows in built.values() for row in rows)
+        return cls(spent / nbytes, int(memory * 1e6) or None)
+
+
+def _run_seconds(
+    asset: Asset, instance: dg.DagsterInstance, built: Mapping[str, Sequence[Mapping[str, Any]]], cut: str | None
+) -> dict[str, float]:
+    """Seconds by run that the partitions in `built` took: the run's, where it made nothing but this asset.
+
+    Of the run `cut` not all partitions are known, but how many there are.
+    """
+    seconds = {run: float(sum(row["seconds"] for row in rows)) for run, rows in built.items()}
+    for record in instance.get_run_records(filters=dg.RunsFilter(run_ids=list(built))):
+        run = record.dagster_run
+        if not record.start_time or not record.end_time or run.asset_selection != {asset.key}:
+            continue
+        known = len(built[run.run_id])
+        share = known / max(known, _partitions(asset, instance, run.tags)) if run.run_id == cut else 1
+        seconds[run.run_id] = max(seconds[run.run_id], share * (record.end_time - record.start_time))
+    return seconds
+
+
+def _partitions(asset: Asset, instance: dg.DagsterInstance, tags: Mapping[str, str]) -> int:
+    """How many partitions a run is of, by its tags."""
+    first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    keys = asset.keys(instance)
+    return keys.index(last) - keys.index(first) + 1 if first in keys and last in keys else 1

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-from imgassets.errors import BadInput
+from imgassets.errors import Misunderstood
 from imgassets.projects import PACKAGE, Project
+from imgassets.spelling import did_you_mean
 
 TEMPLATE = PACKAGE / "template"
 """The files: `$name`, `$id` and `$home` are to be filled in, and of their own names `NAME`, `dot_` and `.in`."""
@@ -29,13 +30,14 @@ def scaffold(folder: Path, datasets: Sequence[str] = ()) -> list[Path]:
         The files written.
 
     Raises:
-        BadInput: no Python package can have the folder's name, there is no such dataset, or the folder holds things
-            that are no project.
+        Misunderstood: no Python package can have the folder's name, there is no such dataset, or the folder holds
+            things that are no project.
     """
     folder = folder.expanduser().absolute()
     project = _existing(folder) or Project(folder, _package(folder), str(uuid.uuid4()))
     if unknown := sorted(set(datasets) - set(offered())):
-        raise BadInput(f"There is no bundled dataset {unknown[0]!r}: choose among {', '.join(offered())}.")
+        hint = did_you_mean(unknown[0], offered())
+        raise Misunderstood(f"There is no bundled dataset {unknown[0]!r}: choose among {', '.join(offered())}.{hint}")
     values = {"name": project.package, "id": str(project.id), "home": str(project.home)}
     files = {
         _place(path, project.package): Template(path.read_text(encoding="utf-8")).substitute(values)
@@ -60,16 +62,16 @@ def _existing(folder: Path) -> Project | None:
     if found is not None and found.root == folder:
         return found
     if found is not None:
-        raise BadInput(f"{folder} lies in the project {found.root}: choose a folder outside.")
+        raise Misunderstood(f"{folder} lies in the project {found.root}: choose a folder outside.")
     if folder.exists() and (not folder.is_dir() or any(path.name != ".git" for path in folder.iterdir())):
-        raise BadInput(f"{folder} is not empty and no project of imgassets: choose a folder that does not exist.")
+        raise Misunderstood(f"{folder} is not empty and no project of imgassets: choose a folder that does not exist.")
     return None
 
 
 def _package(folder: Path) -> str:
     name = re.sub(r"\W+", "_", folder.name, flags=re.ASCII).strip("_").lower()
     if not name.isidentifier() or keyword.iskeyword(name) or find_spec(name):
-        raise BadInput(
+        raise Misunderstood(
             f"{folder}: a project is a Python package of its folder's name, and {name!r} cannot be one here, or there "
             "is one already: choose another name, e.g. my_datasets."
         )

@@ -5,21 +5,27 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 
 import dagster as dg
 from yaml import MarkedYAMLError
 
-from imgassets.errors import BadInput
+from imgassets.declared import datasets
+from imgassets.errors import BadInput, Misunderstood
 from imgassets.io import dagster_private
 from imgassets.io.ct_rate import CtIndexIOManager, partitions_name
 from imgassets.planning.graph import Asset, Graph
 from imgassets.projects import Project
+from imgassets.settings import OURS, reference
+from imgassets.spelling import did_you_mean
 
 __all__ = ["Asset", "Graph", "definitions", "graph", "parse_range", "select", "select_one"]
 
 
 WRONG = re.compile(r"^`?(.+?)(?: at (\S+:\d+)`)?\n  (.+?) \[type=", re.MULTILINE)
 """What of pydantic's errors is for a person: attribute, file and line where Dagster has added them, reason."""
+TERM = re.compile(r"""\b(key|group):"?([^\s"()*<>]+)"?(?=[\s)+]|$)""")
+"""A key or a group, without wildcards, in a selection."""
 DATASET = re.compile(r"^Error while (?:loading component|building definitions for) (.+?)\[\d+\]:")
 """What Dagster's tree of components says of the one that fails: its folder."""
 
@@ -52,7 +58,7 @@ def _reason(error: BaseException) -> str:
         if places := [place for _, place, _ in found if place]:
             # of a value that is no text Dagster also says that it is no template, `….str`
             name, _, what = min(found, key=lambda one: one[0].endswith(".str"))
-            return f"{places[0]}: {name}: {what}"
+            return f"{places[0]}: {name}: {what}{_meant(places[0], name)}"
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
             return f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}"
         cause = None if isinstance(error, BadInput) else error.__cause__ or error.__context__
@@ -60,6 +66,17 @@ def _reason(error: BaseException) -> str:
             hint = "" if place or isinstance(error, BadInput) else " (`dg check defs` shows where)"
             return f"{place}{error}{hint}"
         error = cause
+
+
+def _meant(place: str, name: str) -> str:
+    """The attribute of the component that is most like one that it has not."""
+    file = Path(place.rpartition(":")[0])
+    for dataset in datasets(Project.current()):
+        known = reference().get(dataset.kind.removeprefix(OURS), {"attributes": ()})["attributes"]
+        ours = [one["name"] for one in known]
+        if dataset.file.samefile(file) and name.rpartition(".")[2] not in {one.rpartition(".")[2] for one in ours}:
+            return did_you_mean(name.removeprefix("attributes."), ours).replace(" Did", ". Did", 1)
+    return ""
 
 
 def graph() -> Graph:
@@ -91,7 +108,8 @@ def select(selection: str) -> list[Asset]:
     Upstream assets come first.
 
     Raises:
-        BadInput: the selection is malformed, or selects nothing.
+        BadInput: there is no dataset to select from.
+        Misunderstood: the selection is malformed, selects nothing, or names what does not exist.
     """
     loaded = definitions()
     if not dagster_private.materializable(loaded):
@@ -103,9 +121,11 @@ def select(selection: str) -> list[Asset]:
     try:
         keys = dagster_private.selected(loaded, _quoted(selection))
     except Exception as error:
-        raise BadInput(f"{selection!r} selects nothing ({error}): name an asset, e.g. {_names(loaded)}.") from error
+        hint = did_you_mean(selection.strip("+*"), names(loaded)) or f" Name an asset, e.g. {_listed(loaded)}."
+        raise Misunderstood(f"{selection!r} selects nothing: {str(error).rstrip('.')}.{hint}") from error
+    _refuse_unknown(selection, loaded)
     if not keys:
-        raise BadInput(f"{selection!r} selects nothing: there are {_names(loaded)}.")
+        raise Misunderstood(f"{selection!r} selects nothing: there are {_listed(loaded)}.")
     return [asset for key, asset in graph().assets.items() if key in keys]
 
 
@@ -113,11 +133,13 @@ def select_one(selection: str) -> Asset:
     """The asset of a selection that has only one.
 
     Raises:
-        BadInput: as `select`; also where there are several.
+        Misunderstood: as `select`; also where there are several.
     """
     asset, *others = select(selection)
     if others:
-        raise BadInput(f"{selection!r} selects {1 + len(others)} assets, expected one: name it, e.g. {asset.name}.")
+        raise Misunderstood(
+            f"{selection!r} selects {1 + len(others)} assets, expected one: name it, e.g. {asset.name}."
+        )
     return asset
 
 
@@ -125,20 +147,24 @@ def parse_range(text: str, keys: Sequence[str]) -> list[str]:
     """Partitions `A..B`, in order, both ends included; `A` alone is one partition.
 
     Raises:
-        BadInput: an end is no partition, or B comes before A.
+        Misunderstood: an end is no partition, or B comes before A.
     """
     if not keys:
-        raise BadInput(f"There is no partition {text!r}, nor any other: materialize the index that lists them first.")
+        raise Misunderstood(
+            f"There is no partition {text!r}, nor any other: materialize the index that lists them first."
+        )
     first, dots, last = text.partition("..")
     ends = [first, last if dots else first]
     if not all(ends):
-        raise BadInput(f"{text!r} is no range A..B of partitions: they run from {keys[0]} to {keys[-1]}.")
+        raise Misunderstood(f"{text!r} is no range A..B of partitions: they run from {keys[0]} to {keys[-1]}.")
     for end in ends:
         if end not in keys:
-            raise BadInput(f"There is no partition {end!r}: they run from {keys[0]} to {keys[-1]}.")
+            raise Misunderstood(
+                f"There is no partition {end!r}: they run from {keys[0]} to {keys[-1]}.{did_you_mean(end, keys)}"
+            )
     start, stop = (list(keys).index(end) for end in ends)
     if stop < start:
-        raise BadInput(f"{last} comes before {first}: write {last}..{first}.")
+        raise Misunderstood(f"{last} comes before {first}: write {last}..{first}.")
     return list(keys[start : stop + 1])
 
 
@@ -148,5 +174,19 @@ def _quoted(selection: str) -> str:
     return f'{parts[1] or ""}key:"{parts[2]}"{parts[3] or ""}' if parts else selection
 
 
-def _names(loaded: dg.Definitions) -> str:
-    return ", ".join(sorted(key.to_user_string() for key in dagster_private.materializable(loaded)))
+def _refuse_unknown(selection: str, loaded: dg.Definitions) -> None:
+    """Refuse a key or a group that does not exist: Dagster takes it for one that has no assets, beside others too."""
+    known = {"key": names(loaded), "group": dagster_private.groups(loaded)}
+    for what, name in TERM.findall(_quoted(selection)):
+        if name not in known[what]:
+            hint = did_you_mean(name, known[what]) or f" There are {', '.join(known[what])}."
+            raise Misunderstood(f"{selection!r} selects nothing: there is no {what} {name!r}.{hint}")
+
+
+def names(loaded: dg.Definitions) -> list[str]:
+    """All assets as people write them, sorted."""
+    return sorted(key.to_user_string() for key in dagster_private.materializable(loaded))
+
+
+def _listed(loaded: dg.Definitions) -> str:
+    return ", ".join(names(loaded))

@@ -1,6 +1,6 @@
 """Which partitions are missing, failed or stale, and how far each asset has come."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -11,7 +11,7 @@ from imgassets.planning.graph import Asset
 from imgassets.planning.prospects import Prospect, Prospects, Verdict
 from imgassets.planning.records import failed, missing
 
-__all__ = ["Status", "failed", "missing", "stale", "status", "unchecked"]
+__all__ = ["PartitionState", "Status", "failed", "missing", "partitions", "stale", "status", "unchecked"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,35 @@ def status(assets: Collection[Asset], instance: dg.DagsterInstance) -> list[Stat
     """How far each asset has come, upstream changes followed down to what is made from it."""
     prospects = Prospects(graph(), instance, making=set(graph().assets), trusting=True)
     return [_status(asset, prospects, instance) for asset in assets]
+
+
+@dataclass(frozen=True)
+class PartitionState:
+    """One partition: `current`, `stale`, `unknown`, `missing` or `failed`, and why."""
+
+    asset: str
+    partition: str
+    state: str
+    bytes: int
+    reason: str
+
+
+def partitions(assets: Collection[Asset], instance: dg.DagsterInstance) -> Iterator[PartitionState]:
+    """The state of every partition, in order."""
+    prospects = Prospects(graph(), instance, making=set(graph().assets), trusting=True)
+    for asset in assets:
+        bad = failed(asset, instance)
+        for key in asset.keys(instance):
+            yield _partition(prospects.of(asset, key), bad)
+
+
+def _partition(found: Prospect, bad: Collection[str]) -> PartitionState:
+    words = {Verdict.KEEP: "current", Verdict.UNREAD: "unknown"}
+    state = words.get(found.verdict, "stale") if found.manifest else "missing"
+    state = "failed" if found.partition in bad else state
+    size = found.manifest.total_bytes if found.manifest else 0
+    reason = "" if state in ("current", "missing") else found.reason
+    return PartitionState(found.asset.name, found.partition, state, size, reason)
 
 
 def _status(asset: Asset, prospects: Prospects, instance: dg.DagsterInstance) -> Status:

@@ -9,9 +9,10 @@ import dagster as dg
 
 from imgassets.commit import Manifest
 from imgassets.environment import Storage
-from imgassets.errors import BadInput, ImgassetsError
+from imgassets.errors import ImgassetsError, Misunderstood
 from imgassets.io.excerpts import still_says
 from imgassets.planning.graph import Asset, Graph
+from imgassets.spelling import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,10 @@ def trace(graph: Graph, name: str) -> Iterator[Ancestor]:
     """The partition `name` (`imagenet64/csv_sample/train`), then all it is made from, each once, depth first.
 
     Raises:
-        BadInput: there is no such asset.
+        Misunderstood: there is no such asset.
         MissingUpstream, StoreError: the partition is missing or damaged.
     """
-    asset, partition = find(graph, name)
-    if asset is None:
-        raise BadInput(f"{name!r} names no partition: write it as KEY/PARTITION, e.g. imagenet64/csv_sample/train.")
+    asset, partition = named(graph, name)
     manifest = asset.artifact(partition).manifest
     yield Ancestor(0, name, manifest.checksum, manifest, changed=False)
     yield from _ancestors(graph, manifest, 1, {name})
@@ -66,6 +65,20 @@ def find(graph: Graph, name: str) -> tuple[Asset | None, str]:
     """The asset and the partition that `key/partition` names; None if there is no such asset."""
     key, _, partition = name.rpartition("/")
     return (graph.assets.get(dg.AssetKey(key.split("/"))) if key else None), partition
+
+
+def named(graph: Graph, name: str) -> tuple[Asset, str]:
+    """The asset and the partition that `key/partition` names; whether the partition exists is not asked.
+
+    Raises:
+        Misunderstood: there is no such asset.
+    """
+    asset, partition = find(graph, name)
+    if asset is None:
+        key, known = name.rpartition("/")[0], [asset.name for asset in graph.assets.values()]
+        hint = did_you_mean(key or name, known) or " For example imagenet64/csv_sample/train."
+        raise Misunderstood(f"{name!r} names no partition: write it as KEY/PARTITION.{hint}")
+    return asset, partition
 
 
 def _raw_changed(graph: Graph, name: str, checksum: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from imgassets.errors import MissingUpstream
+from imgassets.formats.ct_training import training_yaml
 from imgassets.io.activations import ActivationsIOManager
 from imgassets.io.artifacts import Artifact
+from imgassets.io.ct_rate import CtManifestIOManager
 from imgassets.operations.activation_tree import activation_tree
 from imgassets.operations.links import OWN, Links
 from imgassets.operations.selection import Asset
@@ -28,7 +30,7 @@ def view(asset: Asset, partitions: list[str], folder: Path) -> list[Path]:
     finished = [artifact for artifact in map(asset.artifact, partitions) if _files(artifact)]
     if not finished:
         raise MissingUpstream(f"No partition of {asset.name} is finished: materialize one first.")
-    tree = activation_tree if isinstance(asset.io_manager, ActivationsIOManager) else _together
+    tree = _tree(asset)
     links, made = Links(folder), (folder / OWN).absolute()
 
     def target(name: str, content: Path | bytes) -> Path:
@@ -46,6 +48,20 @@ def view(asset: Asset, partitions: list[str], folder: Path) -> list[Path]:
     finally:
         links.save()
     return paths
+
+
+def _tree(asset: Asset) -> Callable[[Iterable[Artifact]], Iterator[tuple[str, Path | bytes]]]:
+    if isinstance(asset.io_manager, ActivationsIOManager):
+        return activation_tree
+    return _with_training if isinstance(asset.io_manager, CtManifestIOManager) else _together
+
+
+def _with_training(artifacts: Iterable[Artifact]) -> Iterator[tuple[str, Path | bytes]]:
+    """Manifests of splits, and what the guide's training reads of them."""
+    found = list(artifacts)
+    yield from _together(found)
+    shards = {one.partition: int(one.manifest.facts["total_shards"]) for one in found}
+    yield "training.yaml", training_yaml({one.partition: one.location.path.parent for one in found}, shards)
 
 
 def _together(artifacts: Iterable[Artifact]) -> Iterator[tuple[str, Path]]:

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import ValidationError
 
-from imgassets.errors import BadInput
+from imgassets.errors import Misunderstood
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Builds
 from imgassets.io.base import ArtifactIOManager
@@ -68,11 +68,18 @@ class Asset:
         """One partition, whether it exists or not."""
         return self.io_manager.artifact(self.key, partition)
 
+    def words_after(self, partitions: Iterable[str]) -> list[str]:
+        """What a terminal shows of partitions that were made, in the words of a guide."""
+        if not self.io_manager.aloud:
+            return []
+        artifacts = map(self.artifact, partitions)
+        return [line for one in artifacts for line in self.io_manager.words_after(one.location, one.manifest)]
+
     def settings(self, config: Mapping[str, Any]) -> Any:
         """Its run configuration.
 
         Raises:
-            BadInput: a value is of another type, or out of range; names it.
+            Misunderstood: a value is of another type, or out of range; names it.
         """
         kind = inspect.signature(dagster_private.body(self.definition)).parameters["config"].annotation
         try:
@@ -80,7 +87,7 @@ class Asset:
         except ValidationError as error:
             wrong = error.errors()[0]
             name = ".".join(map(str, wrong["loc"]))
-            raise BadInput(f"{self.name}: {name} is {wrong['input']!r}: {wrong['msg']}.") from error
+            raise Misunderstood(f"{self.name}: {name} is {wrong['input']!r}: {wrong['msg']}.") from error
 
     def builds(
         self, resources: Mapping[str, Any], inputs: Mapping[str, Artifacts], config: Mapping[str, Any]

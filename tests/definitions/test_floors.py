@@ -20,7 +20,7 @@ DAGSTER = {
 }
 """Rooms where Dagster is at home; no other may import it, or any of these. `__init__` does so in functions alone."""
 FLOORS = (
-    {"documents", "errors", "foreign", "interrupts", "progress"},
+    {"documents", "errors", "foreign", "interrupts", "progress", "spelling"},
     {"extras"},
     {
         "classes",
@@ -30,13 +30,14 @@ FLOORS = (
         "mapping",
         "places",
         "projects",
+        "templates",
         "ranks",
         "sampling",
         "threads",
         "views",
     },
-    {"augment", "ct_views", "formats", "models", "ownership", "sources"},
-    {"environment", "sample_data", "stores", "volumes"},
+    {"augment", "ct_views", "declared", "formats", "models", "ownership", "pages", "sources"},
+    {"environment", "sample_data", "settings", "stores", "volumes"},
     {"compat", "io"},
     {"planning"},
     {"components"},

@@ -64,8 +64,9 @@ def test_versions_of_manifests_and_store_files() -> None:
     assert f"| `imgassets_store` | {storefile.VERSION}, the version" in TEXTS["store"]
 
 
-def test_the_readme_has_every_codec_in_its_own_words() -> None:
-    text = (ROOT.parent / "README.md").read_text(encoding="utf-8")
+def test_the_pages_have_every_codec_in_its_own_words() -> None:
+    pages = (ROOT.parent / "README.md", ROOT / "docs" / "stores.md", ROOT / "defs" / "ilsvrc2012" / "README.md")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     for name, codec in BUNDLED.items():
         assert f"\n| {name} | {codec.description} |" in text
     assert f"# {' '.join(BUNDLED)}, and what other packages add\n" in text

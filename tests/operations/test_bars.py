@@ -88,10 +88,26 @@ def test_it_moves_while_a_step_runs_and_tells_what_it_is_at(indexed: Home) -> No
     assert "1 built, 0 unchanged, 0 failed" in after
 
 
+def test_a_plan_counts_the_checks_of_the_run_before(indexed: Home) -> None:
+    subprocess.run(COMMAND, cwd=CHECKOUT, capture_output=True, check=True)
+    planned = indexed.json("plan", "imagenet64/arrays", "--partitions", "val_data", "--force")["totals"]
+    assert planned["seconds"] >= LASTS + CHECKED
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["sample-data", "--dataset", "imagenet64"], ["plan", "imagenet64/npz_index"], ["verify", "imagenet64/npz_index"]],
+)
+def test_what_may_take_long_has_a_bar_on_a_terminal(indexed: Home, arguments: list[str]) -> None:
+    script = f"from imgassets.cli import main\nmain({arguments!r})"
+    shown = "".join(text for _, text in seen([sys.executable, "-W", "ignore", "-c", script]))
+    assert "100%" in shown
+
+
 def test_elsewhere_than_on_a_terminal_it_is_text(indexed: Home) -> None:
     environment: dict[str, Any] = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     done = subprocess.run(COMMAND, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
     assert "1 built, 0 unchanged, 0 failed" in done.stderr
     assert "\x1b" not in done.stderr
     assert "MB/s" not in done.stderr
-    assert done.stderr.count("imagenet64/arrays ") == 1
+    assert done.stderr.count("imagenet64/arrays") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgassets.commit.checksum import digest_of
+from imgassets.operations.plan import PROCESS, RATE
 from tests.operations.conftest import BATCHES, SMALL, Home, remember
 
 CORE = ("imagenet64/npz_index", "imagenet64/arrays", "imagenet64/csv_sample")
@@ -32,6 +33,9 @@ def test_predicts_what_is_then_written(home: Home, made_once: Home) -> None:
         if step["asset"] == "imagenet64/arrays":
             assert step["write"] == actual
     assert planned["totals"]["write"] == pytest.approx(sum(sizes.values()), rel=0.02)
+    for step in planned["partitions"]:  # read, written, and read again by the checks
+        assert step["seconds"] >= (step["read"] + 2 * step["write"]) / RATE
+    assert planned["totals"]["memory"] > PROCESS
 
 
 def test_nothing_to_do_or_everything(made: Home) -> None:

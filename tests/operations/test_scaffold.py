@@ -154,7 +154,7 @@ def test_our_commands_find_it(photos: Folder, tmp_path: Path) -> None:
     said = photos.run(f"imgassets status --project {photos.path}", cwd=tmp_path, IMGASSETS_STORE=str(tmp_path / "st"))
     first, second, *_ = said.splitlines()[::-1][0], said.splitlines()[0]
     assert f"vault {tmp_path / 'st'}: named by the environment, not those of {photos.path}" in first + second
-    assert "imgassets init" in photos.run(f"imgassets status --project {tmp_path}", code=1)
+    assert "imgassets init" in photos.run(f"imgassets status --project {tmp_path}", code=2)
 
 
 @pytest.mark.slow

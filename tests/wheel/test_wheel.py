@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.snippets import read_the_readme
+
 PYTHON = Path(__file__).parents[2] / ".venv" / "wheel" / "bin" / "python"
 THEIRS = """
 from pathlib import Path
@@ -50,8 +52,22 @@ def run(cwd: Path, *command: str | Path, code: int = 0) -> str:
 def test_it_is_the_wheel_that_is_tested(tmp_path: Path) -> None:
     place = run(tmp_path, "python", "-c", "import imgassets; print(imgassets.__file__)").strip()
     assert Path(place).is_relative_to(PYTHON.parents[1])
-    held = {"imagenet_classes.csv", "py.typed", "defs/mini/defs.yaml", "docs/formats/store.md"}
+    held = {
+        "imagenet_classes.csv",
+        "py.typed",
+        "defs/mini/defs.yaml",
+        "docs/formats/store.md",
+        "docs/training.md",
+        "defs/ct_rate/README.md",
+        "reference.json",
+    }
     assert all((Path(place).parent / name).is_file() for name in held)
+
+
+def test_the_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    names = {k: v for k, v in os.environ.items() if not k.startswith(("DAGSTER", "IMGASSETS", "PYTHON"))}
+    environment = names | {"PATH": f"{PYTHON.parent}:{names['PATH']}", "HOME": str(tmp_path)}
+    read_the_readme(tmp_path, environment, PYTHON)
 
 
 def test_a_project_of_one_s_own(tmp_path: Path) -> None:

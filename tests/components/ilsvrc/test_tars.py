@@ -499,9 +499,9 @@ def test_tensorflow_reads_every_record_of_the_guides_folder(finished: Release, t
     records = Asset(definition.key, definition.partitions_def, 1, manager, definition)  # type: ignore[union-attr, arg-type]
     links = view(records, finished.keys, tmp_path / "tf_records")
     assert [link.relative_to(tmp_path / "tf_records").as_posix() for link in links] == finished.keys
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "imgassets" / "defs" / "ilsvrc2012" / "README.md").read_text()
     snippet = readme.partition("Or read them with `tf.data`")[2].partition("```python\n")[2].partition("```")[0]
-    script = f"{READ}\n{snippet}\nassert sum(int(y) >= 0 and x.shape[2] == 3 for x, y in dataset) == 84, 'README'"
+    script = f"{READ}\n{snippet}\nassert sum(int(y) >= 0 and x.shape[2] == 3 for x, y in dataset) == 84, 'page'"
     run = subprocess.run(
         [python, "-c", script, "tf_records"], cwd=tmp_path, check=True, capture_output=True, text=True, env=clean()
     )

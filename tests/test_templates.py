@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jinja2 import nativetypes
 
 import imgassets
-from imgassets.components import templates
+from imgassets import templates
 from imgassets.components.declarations import declared_in, refuse_mistakes
 from imgassets.errors import BadInput
 
