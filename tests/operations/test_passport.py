@@ -141,7 +141,7 @@ def test_the_command(sampled: Home) -> None:
     assert not document["unreadable"]
     text = sampled.run("trace", "imagenet64/arrays/train_data_batch_2", "1").output
     assert text.count(document["sha256"]) >= 7
-    wrong = sampled.run("trace", "imagenet64/arrays/val_data", "60000", code=1).output
+    wrong = sampled.run("trace", "imagenet64/arrays/val_data", "60000", code=2).output
     assert "has the rows 0.." in wrong
     assert "names no partition" in sampled.run("trace", "imagenet64/arrays", "3", code=1).output
 
