@@ -143,7 +143,7 @@ def test_the_command(sampled: Home) -> None:
     assert text.count(document["sha256"]) >= 7
     wrong = sampled.run("trace", "imagenet64/arrays/val_data", "60000", code=2).output
     assert "has the rows 0.." in wrong
-    assert "names no partition" in sampled.run("trace", "imagenet64/arrays", "3", code=1).output
+    assert "names no partition" in sampled.run("trace", "imagenet64/arrays", "3", code=2).output
 
 
 def test_a_damaged_twin_is_named(made: Home) -> None:
