@@ -29,7 +29,7 @@ from imgassets.stores.storefile import LISTED, Shard, StoreInfo
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = "tar-index/1"
+FORMAT = "index/1"
 FIELDS = (Field("image", "file", mode="RGB"), array_field("label", np.int64), Field("name", "text"))
 COLUMNS = ("class_id", "offset", "size", "xxh3_64", "warning", "problem")
 PROBES = 16
