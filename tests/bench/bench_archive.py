@@ -13,7 +13,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ import numpy as np
 from imgassets.augment import RandomResizedCrop
 from imgassets.classes import imagenet_classes
 from imgassets.commit import Recipe, Stage, Vault, Written
+from imgassets.formats import imagenet_records
 from imgassets.formats.index import Index, IndexReader, write_index
+from imgassets.formats.record_index import FACT
+from imgassets.sources.folder import class_folder
 from imgassets.sources.ilsvrc import ARCHIVES
 from imgassets.sources.ilsvrc_index import Ilsvrc
 from imgassets.sources.tar_files import COLUMNS, tar_files
 from imgassets.stores import open_store
 from imgassets.testing.making import make
-from tests.bench.bench_tfrecords import IMAGES, make_release
+from tests.bench.bench_tfrecords import IMAGES, jpeg_of, make_release
 from tests.bench.measuring import Table
 
 BATCH, THREADS = 128, 2
@@ -94,6 +98,61 @@ def tar_tables(root: Path, images: int, rounds: int, rows: int) -> None:
         table.show(images)
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a record is written from."""
+
+    name: str
+    encoded: bytes
+    label: int = 1
+    width: int = 32
+    height: int = 32
+    ordinary: bool = True
+    synset: str = "n01440764"
+
+
+def sharded(root: Path, name: str, images: Sequence[bytes], count: int, shards: int) -> Path:
+    """A folder of shards with the images over and over, each published as the asset does."""
+    vault = Vault(root / name, root / "state")
+    for k in range(shards):
+        stem = f"train-{k:05d}-of-{shards:05d}"
+        rows = range(count * k // shards, count * (k + 1) // shards)
+
+        def write(stage: Stage, stem: str = stem, rows: range = rows) -> Written:
+            with stage.create(stem) as sink:
+                facts = imagenet_records.write(sink, (Source(f"{i}.JPEG", images[i % len(images)]) for i in rows))
+            return Written({"rows": facts.records, FACT: facts.index.dump()})
+
+        location = vault.location("tfrecords", stem, folder=False)
+        vault.commit(location, Recipe("tfrecords", stem, {}, {}, "tfrecord/1", "1"), write)
+    return root / name / "tfrecords"
+
+
+def record_tables(root: Path, images: int, rounds: int, rows: int) -> None:
+    """TFRecord shards against an Arrow store of the same images."""
+    path = sharded(root, "many", [jpeg_of(1, 32, 32)], rows, 1024)
+    opening(f"TFRecords of {rows:,} records", rounds, path)
+    for manifest in (path / ".imgassets").iterdir():
+        manifest.unlink()
+    opening(f"TFRecords of {rows:,} records, by their lengths alone", rounds, path)
+    blobs = [jpeg_of(seed, 387, 469) for seed in range(60)]
+    folder = root / "raw" / "a"
+    folder.mkdir(parents=True)
+    for k in range(images):
+        (folder / f"{k:05d}.JPEG").write_bytes(blobs[k % 60])
+    arrow = open_store(make(root, class_folder(folder.parent), "ipc"))
+    stores = {"ipc store": arrow, "TFRecords": open_store(sharded(root, "few", blobs, images, 8))}
+    order = np.random.default_rng(0).permutation(images)
+    for title, work in {
+        "uncopied": lambda store: [store.raw(row) for row in order.tolist()],
+        "copied": lambda store: [store.column("image", order[k : k + 64]) for k in range(0, images, 64)],
+        "decoded": lambda store: [store[row] for row in order.tolist()],
+    }.items():
+        table = Table(f"Random rows, {title}: {images:,} JPEGs of 469 × 387", "images", "ipc store")
+        table.run(rounds, {name: lambda s=store, w=work: w(s) for name, store in stores.items()})
+        table.show(images)
+
+
 def drained(batches: Iterator[Any]) -> None:
     """An epoch."""
     for _ in batches:
@@ -103,16 +162,15 @@ def drained(batches: Iterator[Any]) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["tar", "records", []], default=["tar", "records"])
+    parser.add_argument("what", nargs="*", default=["tar", "records"])
     parser.add_argument("--images", type=int, default=1400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=IMAGES)
     options = parser.parse_args()
-    tables = {"tar": tar_tables}
+    tables = {"tar": tar_tables, "records": record_tables}
     for what in options.what:
-        if what in tables:
-            with tempfile.TemporaryDirectory() as folder:
-                tables[what](Path(folder), options.images, options.rounds, options.rows)
+        with tempfile.TemporaryDirectory() as folder:
+            tables[what](Path(folder), options.images, options.rounds, options.rows)
 
 
 if __name__ == "__main__":
