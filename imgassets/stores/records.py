@@ -19,6 +19,7 @@ from imgassets.formats.record_index import ENTRY, NONE, RecordIndex
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import CRC, HEAD, OVERHEAD, TFRecordFile
 from imgassets.mapping.files import starts_of
+from imgassets.stores.ahead import Read
 from imgassets.stores.bytespace import Local
 from imgassets.stores.dataset import Store, Transform
 from imgassets.stores.extents import Index
@@ -157,6 +158,10 @@ class _RecordReader:
     def gather(self, name: str, rows: Index, out: torch.Tensor) -> None:
         """Labels as bytes."""
         out.numpy()[:] = self.class_ids(rows).reshape(-1, 1).view(np.uint8)
+
+    def ahead(self, name: str, rows: Index) -> list[Read]:
+        """Calls that each have some records read."""
+        return self._local.ahead(self._begins[rows], self._ends[rows] - self._begins[rows])
 
     def block_rows(self) -> None:
         """Rows come one by one."""
