@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.errors import BadInput, MissingUpstream, StoreError
+from imgassets.formats.record_index import known
 from imgassets.formats.tf_example import ImageExample, image_example, parse, peek
 from imgassets.formats.tfrecord import TFRecordFile
 
@@ -63,12 +64,16 @@ def open_split(folder: Path, split: str | None = None) -> ImageNetRecords:
 class ImageNetRecords(Sequence[ImageExample]):
     """Images of some shards, in their order; every record is checked against its CRC when it is read.
 
-    The place of every record is found when the object is made, by reading the lengths; images are read one by one.
-    May be pickled, and used by threads and by processes that fork.
+    The place of every record is known when the object is made, from the shard's manifest, else by reading the lengths;
+    images are read one by one. May be pickled, and used by threads and by processes that fork.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.files = [TFRecordFile(path) for path in paths]
+        self.indexes = [known(path) for path in paths]
+        self.files = [
+            TFRecordFile(path, index.offsets if index else None)
+            for path, index in zip(paths, self.indexes, strict=True)
+        ]
         self._ends = np.cumsum([len(file) for file in self.files], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -127,5 +132,5 @@ class ImageNetRecords(Sequence[ImageExample]):
         return labels, synsets
 
     def verify(self) -> int:
-        """Read every record again and check it; returns their number."""
-        return sum(file.verify() for file in self.files)
+        """Read every length and record again and check it; returns their number."""
+        return sum(TFRecordFile(file.path).verify() for file in self.files)

@@ -10,8 +10,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from imgassets.classes import imagenet_classes
 from imgassets.columns import numbers
 from imgassets.formats import tfrecord
+from imgassets.formats.record_index import NONE, RecordIndex
 from imgassets.formats.tf_example import ImageExample, example_bytes
 from imgassets.images.pixels import as_jpeg
 
@@ -56,6 +58,7 @@ class ShardFacts:
     """Hexadecimal XXH3-128 of the file names, each followed by a newline: which images there are, and their order."""
     converted: list[str]
     """Names of the images that were no gray or RGB JPEG."""
+    index: RecordIndex
 
 
 def names_digest(names: Iterable[str]) -> str:
@@ -97,6 +100,8 @@ def write(sink: SupportsWrite[bytes], images: Iterable[SourceImage]) -> ShardFac
     """
     names: list[str] = []
     converted: list[str] = []
+    entries: list[tuple[int, int, int, int]] = []
+    ranks = imagenet_classes().class_to_idx
 
     def parts() -> Iterator[tuple[bytes, bytes, bytes]]:
         for image in images:
@@ -105,7 +110,11 @@ def write(sink: SupportsWrite[bytes], images: Iterable[SourceImage]) -> ShardFac
             if not image.ordinary:
                 converted.append(image.name)
                 encoded = as_jpeg(encoded)
-            yield ImageExample(image.name, image.synset, image.label, image.height, image.width, encoded).parts()
+            example = ImageExample(image.name, image.synset, image.label, image.height, image.width, encoded)
+            before, _, after = parts = example.parts()
+            rest = len(after) + tfrecord.OVERHEAD - tfrecord.HEAD
+            entries.append((tfrecord.HEAD + len(before), len(encoded), rest, ranks.get(image.synset, NONE)))
+            yield parts
 
     records, nbytes = tfrecord.write(sink, parts())
-    return ShardFacts(records, nbytes, names_digest(names), converted)
+    return ShardFacts(records, nbytes, names_digest(names), converted, RecordIndex.of(entries))

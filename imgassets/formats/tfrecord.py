@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,16 +19,19 @@ from numpy.typing import NDArray
 
 from imgassets.errors import StoreError
 from imgassets.extras import extra
+from imgassets.mapping import Mapped
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 _LENGTH = struct.Struct("<Q")
-_CRC = struct.Struct("<I")
-HEAD = _LENGTH.size + _CRC.size
+CRC = struct.Struct("<I")
+HEAD = _LENGTH.size + CRC.size
 """Bytes before a record's data."""
-OVERHEAD = HEAD + _CRC.size
+OVERHEAD = HEAD + CRC.size
 """Bytes of a record beside its data."""
+TOGETHER = 1 << 12
+"""Records whose lengths are checked at a time."""
 
 
 def masked(crc: int) -> int:
@@ -49,10 +53,10 @@ def write(sink: SupportsWrite[bytes], records: Iterable[Sequence[bytes]]) -> tup
             size += len(part)
             crc = crc32c.extend(crc, part)
         length = _LENGTH.pack(size)
-        sink.write(length + _CRC.pack(masked(crc32c.value(length))) + parts[0])
+        sink.write(length + CRC.pack(masked(crc32c.value(length))) + parts[0])
         for part in parts[1:]:
             sink.write(part)
-        sink.write(_CRC.pack(masked(crc)))
+        sink.write(CRC.pack(masked(crc)))
         count += 1
         total += size + OVERHEAD
     return count, total
@@ -64,9 +68,9 @@ class TFRecordFile(Sequence[bytes]):
     Every length and every record is checked against its CRC. Instances can be pickled, and shared by threads.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, offsets: NDArray[np.int64] | None = None) -> None:
         self.path = Path(path)
-        self._offsets: NDArray[np.int64] | None = None
+        self._offsets = offsets
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -79,7 +83,7 @@ class TFRecordFile(Sequence[bytes]):
             StoreError: a length is damaged, or the file ends inside a record.
         """
         if self._offsets is None:
-            self._offsets = np.fromiter(self._scan(), dtype=np.int64)
+            self._offsets = self._scan()
         return self._offsets
 
     def __getitem__(self, i: int) -> bytes:  # type: ignore[override]
@@ -92,7 +96,8 @@ class TFRecordFile(Sequence[bytes]):
         if not -n <= i < n:
             raise IndexError(f"record {i} of {self.path}, which holds {n}")
         start, end = self._bounds(i % n)
-        return self._checked(self._read(start + HEAD, end - start - HEAD), i % n)
+        data = self._read(start + HEAD, end - start - HEAD)
+        return self.check(data[: -CRC.size], data[-CRC.size :], i % n)
 
     def __iter__(self) -> Iterator[bytes]:
         for i in range(len(self)):
@@ -110,30 +115,43 @@ class TFRecordFile(Sequence[bytes]):
     def _bounds(self, i: int) -> tuple[int, int]:
         return int(self.offsets[i]), int(self.offsets[i + 1])
 
-    def _scan(self) -> Iterator[int]:
+    def _scan(self) -> NDArray[np.int64]:
         with self._opened() as fd:
-            at, end = 0, os.fstat(fd).st_size
-            while at < end:
-                yield at
-                head = os.pread(fd, HEAD, at)
-                sound = len(head) == HEAD and _head_is_sound(head)
-                length = _LENGTH.unpack_from(head)[0] if sound else 0
-                if len(head) < HEAD or at + OVERHEAD + length > end:
-                    raise StoreError(
-                        f"{self.path} ends inside the record at byte {at}: it was cut; make the shard again."
-                    )
-                if not sound:
-                    raise StoreError(
-                        f"{self.path} is damaged: the length at byte {at} fails its CRC; make the shard again."
-                    )
-                at += OVERHEAD + length
-        yield end
+            size = os.fstat(fd).st_size
+        mapped = Mapped([self.path], [size])
+        with mapped.watched():
+            return np.array([*self._walk(mapped.bytes), size], np.int64)
 
-    def _checked(self, data: bytes, i: int) -> bytes:
-        body, (stored,) = data[: -_CRC.size], _CRC.unpack(data[-_CRC.size :])
-        if masked(extra("google_crc32c").value(body)) != stored:
+    def _walk(self, data: NDArray[np.uint8]) -> Iterator[int]:
+        """Where each record begins, from length to length; they are looked at many at a time."""
+        view, at, end = data.data, 0, len(data)
+        while at < end:
+            begins: list[int] = []
+            while len(begins) < TOGETHER and at + HEAD <= end:
+                begins.append(at)
+                at += OVERHEAD + _LENGTH.unpack_from(view, at)[0]
+            bad = np.flatnonzero(~_sound_heads(data[np.array(begins, np.int64)[:, None] + np.arange(HEAD)]))
+            wrong = begins[bad[0]] if len(bad) else None
+            if wrong is not None and wrong + OVERHEAD <= end:
+                raise StoreError(
+                    f"{self.path} is damaged: the length at byte {wrong} fails its CRC; make the shard again."
+                )
+            if wrong is not None or at > end or at + HEAD > end > at:
+                torn = wrong if wrong is not None else begins[-1] if at > end else at
+                raise StoreError(
+                    f"{self.path} ends inside the record at byte {torn}: it was cut; make the shard again."
+                )
+            yield from begins
+
+    def check(self, data: bytes, stored: bytes | memoryview, i: int) -> bytes:
+        """Return the data of record `i` if the 4 bytes behind it are its CRC.
+
+        Raises:
+            StoreError: they are not.
+        """
+        if masked(extra("google_crc32c").value(data)) != CRC.unpack(stored)[0]:
             raise StoreError(f"{self.path} is damaged: record {i} fails its CRC; make the shard again.")
-        return body
+        return data
 
     def _read(self, offset: int, size: int) -> bytes:
         with self._opened() as fd:
@@ -155,6 +173,21 @@ class TFRecordFile(Sequence[bytes]):
             os.close(fd)
 
 
-def _head_is_sound(head: bytes) -> bool:
-    (stored,) = _CRC.unpack_from(head, _LENGTH.size)
-    return bool(masked(extra("google_crc32c").value(head[: _LENGTH.size])) == stored)
+def _sound_heads(heads: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(n,): whether the length within each of (n, HEAD) bytes has its CRC."""
+    table, crc = _table(), np.full(len(heads), 0xFFFFFFFF, np.uint32)
+    for byte in heads[:, : _LENGTH.size].T:
+        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
+    crc = ~crc
+    stored: NDArray[np.uint32] = np.ascontiguousarray(heads[:, _LENGTH.size :]).view("<u4")[:, 0]
+    sound: NDArray[np.bool_] = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8) == stored
+    return sound
+
+
+@cache
+def _table() -> NDArray[np.uint32]:
+    """(256,): CRC32C of each byte."""
+    crc = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        crc = np.where(crc & 1, crc >> 1 ^ 0x82F63B78, crc >> 1).astype(np.uint32)
+    return crc

@@ -9,6 +9,7 @@ import numpy as np
 from imgassets import views
 from imgassets.commit import Location, Manifest, Stage, Written
 from imgassets.formats import imagenet_records, tfrecord
+from imgassets.formats.record_index import FACT
 from imgassets.formats.tf_example import image_example, parse
 from imgassets.formats.tfrecord import TFRecordFile
 from imgassets.io.base import ArtifactIOManager, Metadata
@@ -30,6 +31,7 @@ def write_shard(images: TarImages, stage: Stage) -> Written:
             "converted": len(facts.converted),
             "left_out": len(images.left_out),
             "names": facts.names,
+            FACT: facts.index.dump(),
         },
         [
             *images.left_out,
@@ -59,11 +61,12 @@ class TFRecordsIOManager(ArtifactIOManager):
     def describe(self, location: Location, manifest: Manifest) -> Metadata:
         """A contact sheet of images spread over the shard."""
         records = self.open(location)
+        listed: Metadata = {FACT: f"places and classes of {len(records)} images, in the manifest"}
         if not len(records):
-            return {}
+            return listed
         shown = [image_example(parse(records[int(i)])) for i in views.spread(len(records), SHOWN)]
         sheet = views.contact_sheet(np.stack([_tile(image.encoded) for image in shown]), _title(shown), tile=TILE)
-        return {"contact_sheet": dg.MetadataValue.md(sheet)}
+        return {"contact_sheet": dg.MetadataValue.md(sheet), **listed}
 
 
 def _tile(encoded: bytes) -> Any:

@@ -46,6 +46,7 @@ class Mapped:
             reserved.release()  # the error's traceback may be kept
             raise
         self._marks, self._marked = np.array([m for m, _ in marks], np.int64), bytes(value for _, value in marks)
+        self._libc = reserved.libc
         self.base = reserved.base
         """Address of the first byte; valid as long as something refers to `bytes`."""
         self.bytes: NDArray[np.uint8] = np.asarray(reserved)
@@ -62,6 +63,20 @@ class Mapped:
             StoreError: names the file.
         """
         return Watch(self)
+
+    def resident(self, positions: NDArray[np.int64]) -> bool:
+        """Whether the pages at all these positions lie in memory, as far as the system tells."""
+        page, found = ctypes.c_uint8(), True
+        for at in (positions // mmap.PAGESIZE * mmap.PAGESIZE).tolist():
+            found = self._libc.mincore(self.base + at, 1, ctypes.byref(page)) != 0 or bool(page.value & 1)
+            if not found:
+                break
+        return found
+
+    def read_ahead(self, begin: int, end: int) -> None:
+        """Have the system read these bytes, a few MB at most, while others go on; it may decline."""
+        first = begin // mmap.PAGESIZE * mmap.PAGESIZE
+        self._libc.madvise(self.base + first, end - first, mmap.MADV_WILLNEED)
 
     def start(self, file: int) -> int:
         """Position at which a file begins."""
@@ -120,9 +135,9 @@ class _Reserved:
     """Addresses that are given back with the last array on them: arrays know this object, and it knows none of them."""
 
     def __init__(self, length: int) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._libc.mmap.restype = ctypes.c_void_p
-        self._libc.mmap.argtypes = [
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.libc.mmap.restype = ctypes.c_void_p
+        self.libc.mmap.argtypes = [
             ctypes.c_void_p,
             ctypes.c_size_t,
             ctypes.c_int,
@@ -130,7 +145,9 @@ class _Reserved:
             ctypes.c_int,
             ctypes.c_long,
         ]
-        self._libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self.libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self.libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        self.libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
         self.base, self.length = 0, length
         self.base = self._map(None, max(length, 1), 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
 
@@ -161,14 +178,14 @@ class _Reserved:
         """Give the addresses back."""
         base, self.base = self.base, 0
         if base:
-            self._libc.munmap(base, max(self.length, 1))
+            self.libc.munmap(base, max(self.length, 1))
 
     def __del__(self) -> None:
         if getattr(self, "base", 0):
             self.release()
 
     def _map(self, address: int | None, length: int, protection: int, flags: int, fd: int) -> int:
-        found = self._libc.mmap(address, length, protection, flags, fd, 0)
+        found = self.libc.mmap(address, length, protection, flags, fd, 0)
         if found is None or found == ctypes.c_void_p(-1).value:
             code = ctypes.get_errno()
             raise StoreError(f"Cannot map {length} bytes: {os.strerror(code)}.")

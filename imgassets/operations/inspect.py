@@ -77,12 +77,17 @@ def _artifact(path: Path, manifest: Manifest) -> dict[str, Any]:
         "code version": recipe.code_version,
         "bytes": manifest.total_bytes,
         "checksum": manifest.checksum,
-        "facts": dict(manifest.facts),
+        "facts": {name: _short(fact) for name, fact in manifest.facts.items()},
         "config": dict(manifest.settings),
         "inputs": dict(recipe.inputs),
         "files": [asdict(record) for record in manifest.files],
         "exceptions": [dict(entry) for entry in manifest.exceptions],
     }
+
+
+def _short(fact: Any) -> Any:
+    """A fact without what is for programs alone, such as the index of a TFRecord shard."""
+    return f"{fact[:40]}… ({len(fact)} characters)" if isinstance(fact, str) and len(fact) > 200 else fact
 
 
 def _store(path: Path, info: StoreInfo) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from imgassets.errors import StoreError
 from imgassets.mapping.files import Mapped, starts_of
+from imgassets.stores.ahead import Read, pieces
 from imgassets.stores.extents import Index
 from imgassets.stores.streaming import LEAST, LINE, copy_rows
 
@@ -109,6 +110,10 @@ class Local(LocalFiles):
         view = self._view
         with self._mapped.watched():
             return [view[p : p + n] for p, n in zip(positions.tolist(), sizes.tolist(), strict=True)]
+
+    def ahead(self, positions: Index, sizes: Index | int) -> list[Read]:
+        """Calls that each have some of the bytes read; none where they are in memory."""
+        return pieces(self._mapped, positions, sizes)
 
     def piece(self, position: int, size: int) -> memoryview:
         """The bytes at one position, uncopied, and nothing looked at: that would take longer than all the rest."""

@@ -19,6 +19,7 @@ from imgassets.commit.names import ASIDE
 from imgassets.errors import MissingUpstream, StoreError
 from imgassets.images.pixels import decode, decode_label, to_image
 from imgassets.places import Place, slice_of
+from imgassets.stores.ahead import Read
 from imgassets.stores.bytespace import Local, LocalFiles, Remote, RemoteFiles
 from imgassets.stores.codec import Extents
 from imgassets.stores.codecs import guide
@@ -201,6 +202,10 @@ class Store(OpenStore):
     def folder(self) -> Path:
         """In which the files of the shards lie, of a store of this machine."""
         return Path(self.path)
+
+    def ahead(self, rows: Index) -> list[Read]:
+        """Calls that each have some bytes of images read that will be fetched soon."""
+        return self._reader.ahead("image", rows)
 
     def block_rows(self) -> int | None:
         """Rows that are decoded together, in formats that have such; block shuffling keeps them together."""

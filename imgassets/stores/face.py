@@ -13,6 +13,7 @@ from imgassets.places import Place
 if TYPE_CHECKING:
     import torch
 
+    from imgassets.stores.ahead import Read
     from imgassets.stores.loader import Loader
 
 
@@ -90,6 +91,10 @@ class OpenStore(ABC):
     @abstractmethod
     def block_rows(self) -> int | None:
         """Rows that block shuffling keeps together, in formats that have such."""
+
+    def ahead(self, rows: Any) -> list[Read]:
+        """Calls that each have some bytes read that will be fetched soon; none where that is of no use."""
+        return []
 
     def loader(self, batch_size: int, **settings: Any) -> Loader:
         """Batches fetched ahead by threads; see `imgassets.stores.loader.Loader`."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from imgassets.errors import BadInput
 from imgassets.ranks import job_rank
+from imgassets.stores.ahead import paced, reading
 from imgassets.stores.epochs import BLOCK_ROWS, Index, Share, epoch_order
 from imgassets.stores.finishing import Finish
 from imgassets.stores.items import collate
@@ -231,8 +232,8 @@ class Loader:
         nbytes = dataset.image_bytes
         together = min(TOGETHER, max(1, TOGETHER_BYTES // (self.batch_size * (nbytes or TOGETHER_BYTES))))
         rows = self._rows(now)
-        jobs = iter(lambda: list(islice(rows, together)), [])
-        fetch = partial(self._fetch, dataset, nbytes)
+        jobs = paced(iter(lambda: list(islice(rows, together)), []), self._store, nbytes)
+        fetch = reading(partial(self._fetch, dataset, nbytes))
         try:
             for batches in ordered(fetch, jobs, self._threads, self._ahead, _one_torch_thread):
                 while batches:

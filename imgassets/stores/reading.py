@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from imgassets.columns import Column, Field, as_bytes
 from imgassets.errors import ImgassetsError, StoreError
 from imgassets.mapping.files import starts_of
-from imgassets.stores.bytespace import Bytes
+from imgassets.stores.ahead import Read
+from imgassets.stores.bytespace import Bytes, Local
 from imgassets.stores.codec import Extents
 from imgassets.stores.extents import Blocks, Extent, Index, Runs, Spans, StoreFiles, Values, lies_within
 from imgassets.stores.storefile import StoreInfo
@@ -166,6 +167,14 @@ class Reader:
         size = self.info.field(name).nbytes if column.sizes is None else column.sizes.item(row)
         base, file = max(item for item in self._bases if item[0] <= position)
         return file, position - base, size
+
+    def ahead(self, name: str, rows: Index) -> list[Read]:
+        """Calls that each have some bytes of a field read, where they are mapped and not in memory."""
+        column = self._column(name)
+        if not isinstance(column, Placed) or not isinstance(self._space, Local):
+            return []
+        sizes = self.info.field(name).nbytes if column.sizes is None else column.sizes[rows]
+        return self._space.ahead(column.positions[rows], sizes)
 
     def block_rows(self) -> int | None:
         """Rows that are decoded together, where there are such."""
