@@ -92,7 +92,7 @@ class Store(OpenStore):
         """All labels, (rows,); StoreError where there are none that are numbers."""
         if self._label is None or self._label.ragged:
             raise StoreError(f"{self.path} has no labels that are numbers: its fields are {_listed(self.fields)}.")
-        values: NDArray[Any] = self._reader.values("label")
+        values: NDArray[Any] = self._reader.values("label").view()  # the reader may still write to its own
         values.setflags(write=False)
         return values
 
