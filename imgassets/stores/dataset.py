@@ -23,7 +23,7 @@ from imgassets.stores.ahead import Read
 from imgassets.stores.bytespace import Local, LocalFiles, Remote, RemoteFiles
 from imgassets.stores.codec import Extents
 from imgassets.stores.codecs import guide
-from imgassets.stores.extents import Index, StoreFiles
+from imgassets.stores.extents import Index, StoreFiles, numbered
 from imgassets.stores.face import OpenStore
 from imgassets.stores.items import Items, collate, dressed, target_image, typed, worker_memory
 from imgassets.stores.reading import Closed, Reader
@@ -93,7 +93,7 @@ class Store(OpenStore):
         """All labels, (rows,); StoreError where there are none that are numbers."""
         if self._label is None or self._label.ragged:
             raise StoreError(f"{self.path} has no labels that are numbers: its fields are {_listed(self.fields)}.")
-        values: NDArray[Any] = self._reader.values("label")
+        values: NDArray[Any] = self._reader.values("label").view()  # the reader may still write to its own
         values.setflags(write=False)
         return values
 
@@ -284,13 +284,7 @@ class Store(OpenStore):
         return digest.hexdigest()
 
     def _rows(self, indices: Sequence[int] | Index) -> Index:
-        rows = np.asarray(indices)
-        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):  # a mask or 1.5 would be taken for other rows
-            raise TypeError(f"rows are asked for by whole numbers, or a list of them, not by {indices!r:.100}")
-        if rows.size and (rows.min() < -self._length or rows.max() >= self._length):
-            raise IndexError(f"index {rows.min()}..{rows.max()} is out of range for {self._length} rows")
-        rows = rows.astype(np.int64, copy=False)
-        return np.where(rows < 0, rows + self._length, rows) if rows.size and rows.min() < 0 else rows
+        return numbered(indices, self._length)
 
     def _fetch_labels(self, rows: Index) -> Any:
         import torch

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,3 +100,19 @@ def lies_within(extent: Runs | Spans, rows: int, size: int, nbytes: int | None) 
 
 def _between(low: int, values: Index, high: int | Index) -> bool:
     return bool(((values >= low) & (values <= high)).all())
+
+
+def numbered(indices: Any, length: int) -> Index:
+    """Rows as numbers from 0; negative ones count from the end of `length` rows.
+
+    Raises:
+        TypeError: they are no whole numbers.
+        IndexError: one is out of range.
+    """
+    rows = np.asarray(indices)
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):  # a mask or 1.5 would be taken for other rows
+        raise TypeError(f"rows are asked for by whole numbers, or a list of them, not by {indices!r:.100}")
+    if rows.size and (rows.min() < -length or rows.max() >= length):
+        raise IndexError(f"index {rows.min()}..{rows.max()} is out of range for {length} rows")
+    rows = rows.astype(np.int64, copy=False)
+    return np.where(rows < 0, rows + length, rows) if rows.size and rows.min() < 0 else rows

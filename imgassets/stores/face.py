@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.columns import Field
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from imgassets.stores.ahead import Read
     from imgassets.stores.loader import Loader
+    from imgassets.stores.selected import SelectedStore
 
 
 class OpenStore(ABC):
@@ -96,8 +99,34 @@ class OpenStore(ABC):
         """Calls that each have some bytes read that will be fetched soon; none where that is of no use."""
         return []
 
-    def loader(self, batch_size: int, **settings: Any) -> Loader:
-        """Batches fetched ahead by threads; see `imgassets.stores.loader.Loader`."""
+    def select(
+        self,
+        indices: Sequence[int] | NDArray[Any] | None = None,
+        *,
+        classes: str | Sequence[str] | None = None,
+        where: Sequence[bool] | NDArray[np.bool_] | Callable[[Self], NDArray[np.bool_]] | None = None,
+    ) -> SelectedStore:
+        """Some rows as a store again, which reads them from this one.
+
+        Args:
+            indices: which, in this order, and as often as they stand there; negative ones count from the end.
+            classes: those of these classes alone, by name; of CT volumes those with one of them.
+            where: True or False for each row of this store, or a function of the store that gives these.
+
+        Raises:
+            BadInput: none of the three is given, a class is unknown, or `where` is something else.
+        """
+        from imgassets.stores.selected import SelectedStore, chosen
+
+        return SelectedStore(self, chosen(self, indices, classes, where))
+
+    def loader(self, batch_size: int, *, indices: Any = None, where: Any = None, **settings: Any) -> Loader:
+        """Batches fetched ahead by threads; see `imgassets.stores.loader.Loader`.
+
+        With `indices` or `where`, of the rows that `select` gives for them.
+        """
         from imgassets.stores.loader import Loader
 
+        if indices is not None or where is not None:
+            return self.select(indices, where=where).loader(batch_size, **settings)
         return Loader(self, batch_size, **settings)

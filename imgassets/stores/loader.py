@@ -200,7 +200,7 @@ class Loader:
     def _dataset(self, now: _Pass) -> Fetches:
         if self._augment is None:
             return self._store
-        from imgassets.stores.augmented import augmented
+        from imgassets.stores.selected import augmented
 
         return augmented(self._store, self._augment, self._seed, now.epoch)
 

@@ -33,6 +33,10 @@ fields = [field.shape for field in store.fields]
 names: list[str] = [*store.classes, store.name(0)]
 offset: int | None = store.place(0).offset
 store.verify()
+part = store.select(classes=["n02085620"], where=lambda store: store.labels < 100).select([1, 0])
+kept: NDArray[np.int64] = part.rows
+for images, targets in part.loader(8, indices=[0]):
+    pass
 open_store("x", layer="midblock").column("image", [1, 2])
 store.labels.no_such_method()
 store.no_such_name
