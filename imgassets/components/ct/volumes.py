@@ -16,6 +16,7 @@ from pydantic import Field
 
 from imgassets.components.assets import dataset_asset, dataset_definitions
 from imgassets.components.automation import Automation
+from imgassets.components.ct.axes import against_most, counted
 from imgassets.components.ct.card import cards
 from imgassets.components.ct.checks import ct_checks
 from imgassets.components.ct.estimates import manifest_estimate, shard_estimate
@@ -33,6 +34,7 @@ from imgassets.sources.ct_rate import CLASSES, EXCLUDED, NO_CHEST, VolumeRow
 from imgassets.sources.ct_webdataset import Archives
 from imgassets.sources.hub import Folder, Hub, Repository, open_repository, sha256_of
 from imgassets.volumes.grid import Preprocessing, Rescale, SpacingSource
+from imgassets.volumes.orientation import Orientation
 from imgassets.volumes.samples import ShardSource, default_workers
 
 RUN_SIZE = 8
@@ -124,6 +126,13 @@ class CtVolumes(dg.Component, dg.Resolvable):
         ),
     ] = "header"
     spacing_source: Annotated[SpacingSource, _text("Whose spacing counts: `csv` (the table's) or `header`.")] = "csv"
+    orientation: Annotated[
+        Orientation,
+        _text(
+            "Which way up results lie: `as_stored`, or `RAS`, where x, y and z grow to the patient's right, front and "
+            "up, by flips and exchanges of axes alone; each .json then has the affine from the result to the patient."
+        ),
+    ] = "as_stored"
     members: Annotated[
         Members,
         _text(
@@ -151,7 +160,14 @@ class CtVolumes(dg.Component, dg.Resolvable):
     def recipe(self) -> Preprocessing:
         """The preprocessing."""
         source: SpacingSource = "header" if self.source == "webdataset" else self.spacing_source
-        return Preprocessing(self.shape, self.spacing, self.hu_clip, self.divisor, self.pad_value, self.rescale, source)
+        return Preprocessing(
+            self.shape, self.spacing, self.hu_clip, self.divisor, self.pad_value, self.rescale, source, self.orientation
+        )
+
+    @property
+    def placed(self) -> bool:
+        """Whether samples say where they lie in the patient: CT-RATE's own, as they are stored, never did."""
+        return self.orientation != "as_stored"
 
     def open_repository(self, storage: Storage, split: str, revision: str | None = None) -> Repository:
         """The hub, or local files with what is remembered of their checksums."""
@@ -270,6 +286,7 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
                 workers,
                 dataset.device,
                 dataset.members,
+                dataset.placed,
             )
             estimate = partial(shard_estimate, rows, dataset.recipe, workers)
             return Build(lambda: source, **shard_recipe(dataset, rows), estimate=estimate, kept=KEPT)
@@ -355,6 +372,8 @@ def _manifest_content(dataset: CtVolumes, split: str, index: Artifact, parts: li
             )
     skipped = [dict(entry) for source in (index, *parts) for entry in source.manifest.exceptions]
     noted = [dict(entry) for part in parts for entry in part.manifest.facts["noted"]]
+    axes = {key: codes for part in parts for key, codes in part.manifest.facts.get("axes", {}).items()}
+    noted += against_most(axes) if dataset.orientation == "as_stored" else []
     _judge_skips(dataset, split, skipped, len(rows))
     left_out = {entry["key"] for entry in skipped}
     used = [row for row in rows if row.key not in left_out]
@@ -370,7 +389,7 @@ def _manifest_content(dataset: CtVolumes, split: str, index: Artifact, parts: li
         revision=str(_fact(index, "revision")),
     )
     counts = {name: sum(row.labels[i] for row in used) for i, name in enumerate(CLASSES)}
-    return ManifestContent(document, counts)
+    return ManifestContent(document, counts, counted(axes))
 
 
 def _judge_skips(dataset: CtVolumes, split: str, skipped: list[dict[str, Any]], volumes: int) -> None:
