@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,6 +56,10 @@ class Resampled:
     spacing: tuple[float, float, float]
     sha256: str
     """Of the array's bytes."""
+    axes: str = ""
+    """Where the source's axes lead, such as `LPS`; empty where its file does not say."""
+    geometry: Mapping[str, Any] = field(default_factory=dict)
+    """What its `.json` says beside the rest."""
 
     def document(self) -> dict[str, Any]:
         """The `.json` member: enough to use the volume without any other member but `.bin`."""
@@ -69,6 +73,7 @@ class Resampled:
             "labels": list(self.labels),
             "source_shape": list(self.source_shape),
             "spacing": list(self.spacing),
+            **self.geometry,
         }
 
 

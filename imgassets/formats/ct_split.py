@@ -48,6 +48,7 @@ def split_manifest(
     samples_per_shard: int,
     preprocessing: Mapping[str, Any],
     revision: str,
+    dataset: str = "CT-RATE",
 ) -> dict[str, Any]:
     """The document of `manifest.json`; every count is counted from `shards`, which are in order and complete.
 
@@ -55,7 +56,7 @@ def split_manifest(
     """
     total, nbytes = sum(len(shard.samples) for shard in shards), sum(shard.size_bytes for shard in shards)
     return {
-        "dataset": "CT-RATE",
+        "dataset": dataset,
         "split": split,
         "format": "webdataset",
         "preprocessed": True,

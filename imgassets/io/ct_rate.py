@@ -25,10 +25,11 @@ SHOWN = 3
 
 
 class ShardContent(Protocol):
-    """What a shard is written from; `skipped` and `noted` are complete once `samples` has ended."""
+    """What a shard is written from; `skipped`, `noted` and `axes` are complete once `samples` has ended."""
 
     skipped: list[dict[str, str]]
     noted: list[dict[str, str]]
+    axes: dict[str, str]
     members: Members
 
     @property
@@ -68,7 +69,8 @@ class CtShardIOManager(ArtifactIOManager):
                     "readers: make shards larger (samples_per_shard)."
                 )
         order = sorted(content.noted, key=lambda note: note["key"])
-        return Written({**shard.facts(), "noted": order}, content.skipped)
+        axes = {"axes": content.axes} if content.axes else {}
+        return Written({**shard.facts(), "noted": order, **axes}, content.skipped)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Say what is there, and commit."""
@@ -111,10 +113,11 @@ class CtShardIOManager(ArtifactIOManager):
 
 @dataclass(frozen=True)
 class ManifestContent:
-    """What a split's manifest is written from; `label_counts` has the volumes of each class."""
+    """What a split's manifest is written from: also how many volumes have each class, and sources these axes."""
 
     document: Mapping[str, Any]
     label_counts: Mapping[str, int]
+    axes: Mapping[str, int]
 
 
 class CtManifestIOManager(ArtifactIOManager):
@@ -141,7 +144,8 @@ class CtManifestIOManager(ArtifactIOManager):
         with stage.create(ct_split.MANIFEST) as sink:
             sink.write(ct_split.dump(document))
         facts = {name: document[name] for name in ("total_shards", "total_samples", "revision")}
-        return Written({**facts, "label_counts": dict(content.label_counts)}, document["skipped"])
+        axes = {"axes": dict(content.axes)} if content.axes else {}
+        return Written({**facts, "label_counts": dict(content.label_counts), **axes}, document["skipped"])
 
     def words_after(self, location: Location, manifest: Manifest) -> list[str]:
         """Where it is, and its totals, in the guide's words."""
@@ -156,6 +160,8 @@ class CtManifestIOManager(ArtifactIOManager):
         """Prevalence of each class, and what was left out."""
         counts, total = manifest.facts["label_counts"], manifest.facts["total_samples"]
         metadata: Metadata = {"label_counts": dg.MetadataValue.md(ct_views.prevalence(counts, total))}
+        if axes := manifest.facts.get("axes"):
+            metadata["axes of the sources"] = dg.MetadataValue.json(dict(axes))
         if manifest.exceptions:
             metadata["skipped"] = dg.MetadataValue.json(list(manifest.exceptions[:200]))
         return metadata

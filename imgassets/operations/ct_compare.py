@@ -18,6 +18,7 @@ from imgassets.sources.ct_rate import SUFFIXES, key_of
 from imgassets.volumes.grid import Preprocessing
 from imgassets.volumes.nifti import read_stream
 from imgassets.volumes.npz import read_npz_stream
+from imgassets.volumes.orientation import upright
 from imgassets.volumes.reference import evaluate
 from imgassets.volumes.volume import Volume
 
@@ -84,6 +85,8 @@ def _compare(key: str, split: CtSplit, index: int, recipe: Preprocessing, name: 
         raise ValueError("the split was rescaled by the table, which the source alone does not tell")
     record = split.locate(index)[1]
     spacing = _spacing(split, index)
+    if recipe.orientation == "RAS":
+        volume, spacing = upright(volume, spacing)
     rng = np.random.default_rng(index)
     positions = np.stack([rng.integers(0, n, VOXELS) for n in record.shape])
     difference = np.abs(evaluate(volume, spacing, recipe, positions) - found[tuple(positions)])
@@ -111,6 +114,7 @@ def _recipe(manifest: Mapping[str, Any]) -> Preprocessing:
             said["pad_value"],
             said["rescale"],
             said["spacing_source"],
+            said.get("orientation", "as_stored"),
         )
     except KeyError as error:
         raise BadInput(f"The split's manifest does not say {error} of its preprocessing.") from error

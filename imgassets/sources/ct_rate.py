@@ -71,8 +71,8 @@ class Table:
     contradicted: frozenset[str]
 
 
-def read_table(path: Path, name: str, needed: Iterable[str]) -> Table:
-    """Read a CSV keyed by VolumeName; columns without a name, which pandas makes of its index, are passed over.
+def read_table(path: Path, name: str, needed: Iterable[str], key: str = "VolumeName") -> Table:
+    """Read a CSV keyed by the column `key`; columns without a name, which pandas makes of its index, are passed over.
 
     Raises BadInput when a column of `needed` is missing or a row is ragged, with its line.
     """
@@ -86,24 +86,24 @@ def read_table(path: Path, name: str, needed: Iterable[str]) -> Table:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             columns = tuple(column for column in reader.fieldnames or () if not NAMELESS.fullmatch(column))
-            if missing := [c for c in ("VolumeName", *needed) if c not in columns]:
+            if missing := [c for c in (key, *needed) if c not in columns]:
                 raise BadInput(f"{name} has no column {missing[0]!r}, only {list(columns)[:6]}: is it the right file?")
             line = reader.line_num + 1  # where the next row begins; values may have several lines
             for values in reader:
                 row = {column: values[column] for column in columns}
                 if None in values or None in values.values():
-                    found = sum(value is not None for key, value in values.items() if key is not None) + len(
+                    found = sum(value is not None for column, value in values.items() if column is not None) + len(
                         values.get(None) or ()
                     )
                     expected = len(reader.fieldnames or ())
                     raise BadInput(f"{name}, line {line}: {found} values, {expected} are expected.")
                 line = reader.line_num + 1
-                key = key_of(row["VolumeName"])
-                if key in rows:
-                    repeated.add(key)
-                    if row != rows[key]:
-                        contradicted.add(key)
-                rows.setdefault(key, row)
+                volume = key_of(row[key])
+                if volume in rows:
+                    repeated.add(volume)
+                    if row != rows[volume]:
+                        contradicted.add(volume)
+                rows.setdefault(volume, row)
     except UnicodeDecodeError as error:
         raise BadInput(f"{name} is not in UTF-8 ({error}): save it as UTF-8.") from error
     except csv.Error as error:
@@ -230,7 +230,7 @@ def _join_one(
     metadata, labels, reports = tables
     row = metadata.rows.get(key, {})
     values = [labels.rows.get(key, {}).get(name, "") for name in CLASSES]
-    volume = VolumeRow(key, file, _spacing(row), _scale(row), _labels(values), report_of(reports.rows.get(key, {})))
+    volume = VolumeRow(key, file, _spacing(row), _scale(row), labels_of(values), report_of(reports.rows.get(key, {})))
     unlisted = [table.name for table in tables if key not in table.rows]
     contradicted = [table.name for table in tables if key in table.contradicted]
     if file is None:
@@ -266,10 +266,10 @@ def natural_order(keys: Iterable[str]) -> list[str]:
     return sorted(set(keys), key=natural_key)
 
 
-def prevalence(volumes: Iterable[VolumeRow]) -> dict[str, int]:
+def prevalence(volumes: Iterable[VolumeRow], classes: Sequence[str] = CLASSES) -> dict[str, int]:
     """How many volumes in shards have each class."""
     used = [volume.labels for volume in volumes if volume.shard is not None]
-    return {name: sum(labels[i] for labels in used) for i, name in enumerate(CLASSES)}
+    return {name: sum(labels[i] for labels in used) for i, name in enumerate(classes)}
 
 
 def why_none(volumes: Iterable[VolumeRow]) -> str:
@@ -304,7 +304,8 @@ def _scale(row: Mapping[str, str]) -> tuple[float, float] | None:
     return values if all(map(math.isfinite, values)) else None
 
 
-def _labels(values: Sequence[str]) -> tuple[int, ...]:
+def labels_of(values: Sequence[str]) -> tuple[int, ...]:
+    """Labels as numbers; none where one is not 0 or 1."""
     try:
         numbers = tuple(map(float, values))
     except ValueError:

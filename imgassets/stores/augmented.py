@@ -12,6 +12,8 @@ from imgassets.augment import Augment
 from imgassets.augment.draws import draws
 from imgassets.augment.fitting import CHANNELS, fit
 from imgassets.errors import BadInput
+from imgassets.stores.ct import CtStore
+from imgassets.stores.ct_crops import CroppedStore, VolumeCrops
 from imgassets.stores.dataset import Store
 from imgassets.stores.extents import Index
 from imgassets.stores.items import Items
@@ -20,12 +22,16 @@ if TYPE_CHECKING:
     import torch
 
 
-def augmented(store: object, augment: Augment, seed: int, epoch: int) -> AugmentedStore:
+def augmented(store: object, augment: Augment | VolumeCrops, seed: int, epoch: int) -> AugmentedStore | CroppedStore:
     """A store as one epoch has it.
 
     Raises:
         BadInput: it has pixels instead of files, of another mode than RGB or greyscale, or labels of pixels.
     """
+    if isinstance(augment, VolumeCrops) and isinstance(store, CtStore):
+        return CroppedStore(store, augment, seed, epoch)
+    if isinstance(augment, VolumeCrops):
+        raise BadInput(f"VolumeCrops are for stores of CT volumes, not for a {type(store).__name__}.")
     if not isinstance(store, Store):
         raise BadInput(f"augment= is for stores of image files, not for a {type(store).__name__}.")
     fields = {field.name: field for field in store.fields}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from imgassets.augment import Augment
+    from imgassets.stores.ct_crops import VolumeCrops
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Loader:
         threads: int = 2,
         prefetch: int = 2,
         drop_last: bool = False,
-        augment: Augment | None = None,
+        augment: Augment | VolumeCrops | None = None,
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
         dtype: torch.dtype | None = None,
         channels_last: bool | None = None,
@@ -122,7 +123,7 @@ class Loader:
         self._rank = rank, world_size
         self._pass = _Pass(0)
         self._finish = Finish(normalize, dtype, channels_last)
-        self._free: dict[int, deque[NDArray[np.uint8]]] = {}
+        self._free: dict[tuple[int, int], deque[NDArray[np.uint8]]] = {}
         if not self._finish.idle and self.dataset.image_bytes is None:
             raise BadInput("normalize, dtype and channels_last are for images of one size: set augment as well.")
         _ = self.dataset, len(self)  # whatever is wrong is said now
@@ -256,12 +257,12 @@ class Loader:
         """Memory for a batch, which comes back once the last tensor on it is gone."""
         import torch
 
-        free = self._free.setdefault(nbytes, deque())
+        most = max(rows, self.batch_size + 1)  # a last batch may have one row more; of crops there are several a row
+        free = self._free.setdefault((most, nbytes), deque())
         try:
             whole = free.pop()
         except IndexError:
-            # begins at a line; one row more, as a last batch may have
-            whole = torch.empty((self.batch_size + 1, nbytes), dtype=torch.uint8).numpy()
+            whole = torch.empty((most, nbytes), dtype=torch.uint8).numpy()  # begins at a line
         lent = whole[:rows]  # a new array: torch holds it, and nothing else does
         weakref.finalize(lent, free.append, whole).atexit = False
         return torch.from_numpy(lent)

@@ -25,7 +25,8 @@ class Preprocessing:
     `shape` and `spacing` (mm) are (x, y, z) of the result, `hu_clip` in HU; the result is HU / `divisor`, padding is
     `pad_value`. `rescale` says what turns stored voxels into HU: "header" is the file's own scaling and right for the
     `*_fixed` folders; "csv" multiplies by RescaleSlope and adds RescaleIntercept of the metadata on top, for files that
-    hold raw detector values. `spacing_source` says whose spacing counts.
+    hold raw detector values. `spacing_source` says whose spacing counts. `orientation` "RAS" turns a volume before that
+    so that x, y and z grow to the patient's right, front and up, as nearly as flips and exchanges of axes can.
     """
 
     shape: tuple[int, int, int] = (480, 480, 240)
@@ -35,6 +36,7 @@ class Preprocessing:
     pad_value: float = -1.0
     rescale: Rescale = "header"
     spacing_source: SpacingSource = "csv"
+    orientation: Literal["as_stored", "RAS"] = "as_stored"
 
     @property
     def nbytes(self) -> int:
@@ -53,6 +55,7 @@ class Preprocessing:
             "pad_value": self.pad_value,
             "axes": "xyz",
             "interpolation": "trilinear, corners not aligned",
+            **({"orientation": self.orientation} if self.orientation != "as_stored" else {}),
         }
 
 
@@ -61,12 +64,13 @@ class Axis:
     """One axis: result positions [`before`, `before` + `keep`) come from source positions `low` and `high` = low + 1.
 
     value = source[low] * (1 - weight) + source[high] * weight; `low`, `high` int64 and `weight` float32 are (keep,).
-    `resized` is the length before cropping.
+    `resized` is the length before cropping, of which the first `skipped` are cut off.
     """
 
     before: int
     keep: int
     resized: int
+    skipped: int
     low: np.ndarray[Any, np.dtype[np.int64]]
     high: np.ndarray[Any, np.dtype[np.int64]]
     weight: np.ndarray[Any, np.dtype[np.float32]]
@@ -84,4 +88,12 @@ def plan_axis(n: int, spacing: float, target: float, size: int) -> Axis:
     position = np.arange(keep) + max(resized - size, 0) // 2
     source = np.maximum((position + 0.5) * (n / resized) - 0.5, 0.0)
     low = np.minimum(source.astype(np.int64), n - 1)
-    return Axis((size - keep) // 2, keep, resized, low, np.minimum(low + 1, n - 1), (source - low).astype(np.float32))
+    return Axis(
+        (size - keep) // 2,
+        keep,
+        resized,
+        max(resized - size, 0) // 2,
+        low,
+        np.minimum(low + 1, n - 1),
+        (source - low).astype(np.float32),
+    )

@@ -9,6 +9,7 @@ float16 step.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,17 +32,24 @@ def resample(
     *,
     scale: tuple[float, float] = (1.0, 0.0),
     device: str = "cpu",
+    flips: tuple[bool, bool, bool] = (False, False, False),
 ) -> tuple[Axis, Axis, Axis]:
     """Write the preprocessed volume into `out`, float16 of `recipe.shape` (x, y, z); returns the plans of x, y, z.
 
-    `scale` (slope, intercept) is applied after the volume's own. Raises ValueError when an axis vanishes on the grid.
+    `scale` (slope, intercept) is applied after the volume's own. Axes of which `flips` says so run the other way: the
+    result is that of the volume flipped before, and so are the plans. Raises ValueError when an axis vanishes on the
+    grid.
     """
     import torch
 
-    x, y, z = plans = plan(volume, spacing, recipe)
+    plans = plan(volume, spacing, recipe)
     pad_around(out, plans, recipe.pad_value)
     box = tuple(slice(axis.before, axis.before + axis.keep) for axis in plans)
     target = torch.from_numpy(out)[box]
+    x, y, z = (
+        _reversed(axis, n) if flip else axis for axis, n, flip in zip(plans, volume.shape_xyz, flips, strict=True)
+    )
+    against = [number for number, flip in enumerate(flips) if flip]
     source = torch.from_numpy(volume.voxels)[:, :, int(x.low[0]) : int(x.high[-1]) + 1]
     # a wide integer or a double can lose HU when it is rounded to float32 before it is scaled
     wide = torch.float64 if volume.voxels.dtype in _WIDE else torch.float32
@@ -69,7 +77,10 @@ def resample(
                 tile = _lerp(scratch, "y", tile, 1, low, high, weight[:, None]).mul_(1.0 / recipe.divisor)
                 turned = scratch("turned", (tile.shape[2], y1 - y0, z1 - z0)).copy_(tile.permute(2, 1, 0))
                 turned = _lerp(scratch, "x", turned, 0, x_low, x_high, x_weight[:, None, None])
-                target[:, y0:y1, z0:z1] = turned
+                if against:
+                    turned = turned.flip(against)
+                rows_at, slices_at = _places(y0, y1, y.keep, flips[1]), _places(z0, z1, z.keep, flips[2])
+                target[:, rows_at, slices_at] = turned
     return plans
 
 
@@ -77,6 +88,17 @@ def plan(volume: Volume, spacing: tuple[float, float, float], recipe: Preprocess
     """The plans of x, y and z."""
     x, y, z = map(plan_axis, volume.shape_xyz, spacing, recipe.spacing, recipe.shape)
     return x, y, z
+
+
+def _reversed(axis: Axis, n: int) -> Axis:
+    """The plan of an axis whose `n` voxels run the other way, for the same positions from the last to the first."""
+    low, high, weight = n - 1 - axis.high, n - 1 - axis.low, 1 - axis.weight
+    return replace(axis, low=low[::-1].copy(), high=high[::-1].copy(), weight=weight[::-1].copy())
+
+
+def _places(start: int, stop: int, keep: int, flip: bool) -> slice:
+    """Where positions [start, stop) of `keep` lie, counted from the other end with `flip`."""
+    return slice(keep - stop, keep - start) if flip else slice(start, stop)
 
 
 def pad_around(out: np.ndarray[Any, Any], plans: tuple[Axis, ...], value: float) -> None:
@@ -90,7 +112,7 @@ def pad_around(out: np.ndarray[Any, Any], plans: tuple[Axis, ...], value: float)
         inner = inner[(*lead, slice(axis.before, end))]
 
 
-_WIDE = (np.int32, np.uint32, np.float64)
+_WIDE = (np.int32, np.uint32, np.int64, np.uint64, np.float64)
 
 
 class _Scratch:

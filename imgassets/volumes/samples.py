@@ -24,6 +24,7 @@ from imgassets.sources.hub import Repository
 from imgassets.volumes.grid import Preprocessing
 from imgassets.volumes.nifti import read_nifti
 from imgassets.volumes.npz import read_npz
+from imgassets.volumes.orientation import Turn, along, geometry, to_ras, turned
 from imgassets.volumes.resample import resample
 from imgassets.volumes.verdict import left_raw, scaled_twice, verdict
 from imgassets.volumes.volume import Volume
@@ -36,7 +37,8 @@ SPACING_TOLERANCE = 0.01
 
 @dataclass(eq=False)
 class ShardSource:
-    """The volumes of one shard and how they become samples; `skipped` and `noted` fill while `samples` runs."""
+    """The volumes of one shard and how they become samples; `skipped`, `noted` and `axes` fill while `samples`
+    runs."""
 
     rows: Sequence[VolumeRow]
     repository: Repository
@@ -45,8 +47,12 @@ class ShardSource:
     workers: int
     device: Literal["cpu", "cuda"] = "cpu"
     members: Members = "guide"
+    placed: bool = False
+    """Whether each sample's `.json` says where it lies in the patient."""
     skipped: list[dict[str, str]] = field(default_factory=list)
     noted: list[dict[str, str]] = field(default_factory=list)
+    axes: dict[str, str] = field(default_factory=dict)
+    """Of each sample whose file says it, where the source's axes lead."""
 
     @property
     def nbytes(self) -> int:
@@ -87,6 +93,8 @@ class ShardSource:
                     if isinstance(sample, str):
                         self.skipped.append({"key": row.key, "reason": sample})
                     else:
+                        if sample.axes:
+                            self.axes[row.key] = sample.axes
                         yield sample
                     spare.append(array)
             finally:
@@ -110,12 +118,22 @@ class ShardSource:
         if spacing is None:
             return f"no spacing in its {'row' if self.recipe.spacing_source == 'csv' else 'file'}"
         self._note_spacing(row, volume)
+        ras, turn = volume.affine is not None and to_ras(volume.affine), Turn()
+        if self.recipe.orientation == "RAS":
+            if not ras:
+                return "its file does not say which way up it lies, and the recipe's orientation is RAS"
+            turn = ras
         try:
-            resample(volume, spacing, self.recipe, array, scale=scale, device=self.device)
+            plans = resample(
+                turned(volume, turn), along(spacing, turn), self.recipe, array,
+                scale=scale, device=self.device, flips=turn.flips,
+            )  # fmt: skip
         except ValueError as error:
             return f"too small: {error}"
-        digest = hashlib.sha256(array.data).hexdigest()
-        return Resampled(row.key, array, row.report, row.labels, volume.shape_xyz, spacing, digest)
+        digest, shape = hashlib.sha256(array.data).hexdigest(), volume.shape_xyz
+        place = geometry(volume.affine, turn, self.recipe.orientation, plans, shape) if self.placed else {}
+        axes = ras.codes if ras else ""
+        return Resampled(row.key, array, row.report, row.labels, shape, spacing, digest, axes, place)
 
     def _read(self, path: Path, row: VolumeRow) -> tuple[Volume, tuple[float, float]]:
         own: tuple[float, float] | None = None

@@ -17,13 +17,15 @@ class Volume:
     """Stored voxels and what turns them into HU and millimetres.
 
     `voxels` is (z, y, x) in its stored dtype; `HU = voxels * slope + intercept`; `spacing` is (x, y, z) in mm,
-    or None where the file does not say it.
+    or None where the file does not say it. `affine` (4, 4) leads from stored x, y, z to the patient's right, front and
+    up in mm; None where the file does not say which way up it lies.
     """
 
     voxels: np.ndarray[Any, Any]
     slope: float
     intercept: float
     spacing: tuple[float, float, float] | None
+    affine: np.ndarray[Any, np.dtype[np.float64]] | None = None
 
     @property
     def shape_xyz(self) -> tuple[int, int, int]:

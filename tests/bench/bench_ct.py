@@ -1,6 +1,6 @@
 """CT volumes against their peers in one run: preprocessing, writing shards, reading them, and a training step.
 
-    python tests/bench/bench_ct.py [volume] [long] [write] [read] [step]
+    python tests/bench/bench_ct.py [volume] [long] [write] [read] [crops] [step]
 
 Preprocessing is measured in a process of its own per method (CPU seconds of the fastest of three calls after imports,
 and peak RSS), one thread each. "reference" is CT-CLIP's published inference arithmetic, written anew from its
@@ -302,6 +302,48 @@ def reading(folder: Path) -> None:
     table("memcpy", rows, samples, None)
 
 
+def crops(folder: Path, samples: int = 24, size: int = 96, each: int = 4) -> None:
+    """Epochs of crops, of one thread: the loader, and copies of the same bytes of arrays in memory."""
+    import torch
+
+    from imgassets import open_store
+    from imgassets.stores.ct import CtStore
+    from imgassets.stores.ct_crops import VolumeCrops
+
+    make_split(folder, samples)
+    store = open_store(folder)
+    assert isinstance(store, CtStore)
+    loader = store.loader(4, shuffle=True, threads=1, crop=(size,) * 3, crops=each)
+    batches = [np.empty((4 * each, size, size, size), np.float16) for _ in range(3)]  # as many as the loader has
+    flat, volumes = np.zeros_like(batches[0]), [np.array(scan.volume) for scan in store]
+    corners = [VolumeCrops((size,) * 3, each).starts(GRID, 0, 0, row, 0).tolist() for row in range(samples)]
+
+    def copied() -> None:
+        for row, volume in enumerate(volumes):
+            for k, (x, y, z) in enumerate(corners[row]):
+                box = volume[x : x + size, y : y + size, z : z + size]
+                np.copyto(batches[row // 4 % 3][row % 4 * each + k], box)
+
+    def contiguous() -> None:
+        for row in range(0, samples, 4):
+            np.copyto(batches[row // 4 % 3], flat)
+
+    def loaded() -> None:
+        for _ in loader:
+            pass
+
+    def whole() -> None:
+        for row in range(samples):
+            volume = torch.from_numpy(np.array(store[row].volume))
+            for k, (x, y, z) in enumerate(corners[row]):
+                batches[0][k] = volume[x : x + size, y : y + size, z : z + size]
+
+    print(f"\n{each} crops of {size}³ of each volume, warm, one thread, per volume (best of 9 rounds, interleaved)")
+    rows = {"copy of the same boxes": copied, "loader(crop=)": loaded, "contiguous copy": contiguous,
+            "volumes read, then cropped": whole}  # fmt: skip
+    table("copy of the same boxes", rows, samples, None)
+
+
 def training_step(folder: Path) -> None:
     """The guide's headline: one training step's input from a raw volume and from a preprocessed one."""
     import torch
@@ -367,6 +409,7 @@ PARTS: dict[str, Callable[[Path], None]] = {
     "long": lambda folder: preprocessing(folder, "512x512x420"),
     "write": writing,
     "read": reading,
+    "crops": crops,
     "step": training_step,
 }
 

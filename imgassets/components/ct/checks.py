@@ -6,6 +6,7 @@ import dagster as dg
 import numpy as np
 
 from imgassets.components.checks import Finding, all_accounted_for, artifact_check
+from imgassets.components.ct.axes import one_way_up
 from imgassets.formats.ct_shard import records_of
 from imgassets.formats.ct_split import MANIFEST, NAME, map_volume
 from imgassets.io.artifacts import Artifact
@@ -21,6 +22,7 @@ def ct_checks(
         artifact_check(index, "all_accounted_for", all_accounted_for),
         artifact_check(shards, "samples_valid", _samples_valid),
         artifact_check(manifest, "counts_add_up", _counts_add_up),
+        artifact_check(manifest, "one_way_up", one_way_up, warn=True),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,29 +67,45 @@ def make_index(repository: Repository, revision: str, settings: IndexSettings, w
         listing = repository.listing(settings.samples_per_shard)
     else:
         listing = _joined(repository, revision, settings, work)
-    check_count(f"The asset of the shards of {settings.split}", listing.shards)
     used = [volume for volume in listing.volumes if volume.skip is None]
     if not used:
         raise BadInput(
             f"{repository.name} has no usable volume of {settings.split} ({len(listing.volumes)} listed): "
             f"{_elsewhere(repository, revision, settings)}{why_none(listing.volumes) or 'nothing is listed'}."
         )
-    facts: dict[str, Any] = {
+    facts = facts_of(revision, settings.split, settings.samples_per_shard, settings.sample_bytes, listing)
+    return index_of(repository.name, listing, facts, table_of(listing.volumes, settings.split))
+
+
+def facts_of(revision: str, split: str, samples_per_shard: int, sample_bytes: int, listing: Listing) -> dict[str, Any]:
+    """What the manifest of an index says.
+
+    Raises BadInput with too many shards.
+    """
+    check_count(f"The asset of the shards of {split}", listing.shards)
+    used = [volume for volume in listing.volumes if volume.skip is None]
+    return {
         "revision": revision,
         "shards": listing.shards,
-        "samples_per_shard": settings.samples_per_shard,
+        "samples_per_shard": samples_per_shard,
         "volumes_in_shards": len(used),
         "skipped": len(listing.volumes) - len(used),
         "source_bytes": sum(volume.file.size for volume in used if volume.file),
-        "sample_bytes": settings.sample_bytes,
-        "output_bytes": len(used) * settings.sample_bytes,
+        "sample_bytes": sample_bytes,
+        "output_bytes": len(used) * sample_bytes,
     }
+
+
+def index_of(
+    name: str, listing: Listing, facts: dict[str, Any], table: pa.Table, classes: Sequence[str] = CLASSES
+) -> Index:
+    """The index of a listing of the repository `name`."""
     exceptions = [{"key": volume.key, "reason": volume.skip} for volume in listing.volumes if volume.skip]
-    empty = [volume.key for volume in used if says_nothing(volume.report)]
+    empty = [volume.key for volume in listing.volumes if volume.skip is None and says_nothing(volume.report)]
     if empty:
         facts["without_report"] = len(empty)
-    report = _report(repository.name, listing, facts) | ({"without_report": empty} if empty else {})
-    return Index(table_of(listing.volumes, settings.split), report, facts | dict(listing.walked), exceptions)
+    report = _report(name, listing, facts, classes) | ({"without_report": empty} if empty else {})
+    return Index(table, report, facts | dict(listing.walked), exceptions)
 
 
 def says_nothing(report: str) -> bool:
@@ -147,12 +163,12 @@ def _is_volume(file: RemoteFile) -> bool:
     return file.path.endswith(SUFFIXES)
 
 
-def _report(name: str, listing: Listing, facts: dict[str, Any]) -> dict[str, object]:
+def _report(name: str, listing: Listing, facts: dict[str, Any], classes: Sequence[str]) -> dict[str, object]:
     return {
         "repository": name,
         **facts,
         "skipped_by_reason": dict(sorted(skips(listing.volumes).items())),
-        "label_counts": prevalence(listing.volumes),
+        "label_counts": prevalence(listing.volumes, classes),
         **{kind: list(keys) for kind, keys in listing.reconciliation.items()},
     }
 

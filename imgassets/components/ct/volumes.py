@@ -16,9 +16,11 @@ from pydantic import Field
 
 from imgassets.components.assets import dataset_asset, dataset_definitions
 from imgassets.components.automation import Automation
+from imgassets.components.ct.axes import against_most, counted
 from imgassets.components.ct.card import cards
 from imgassets.components.ct.checks import ct_checks
 from imgassets.components.ct.estimates import manifest_estimate, shard_estimate
+from imgassets.components.ct.folder import FolderSettings, class_names, make_folder_index
 from imgassets.components.ct.index import ROW_COLUMNS, IndexSettings, by_shard, make_index, rows_of
 from imgassets.components.declarations import NamedScaffolder, check_types
 from imgassets.environment import Storage
@@ -29,10 +31,12 @@ from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, as_inputs
 from imgassets.io.base import BuildConfig
 from imgassets.io.ct_rate import ManifestContent, partitions_name, shard_partition, split_and_number
 from imgassets.io.sample_rows import ct_rows, volume_rows
+from imgassets.sources.ct_folder import CtFolder
 from imgassets.sources.ct_rate import CLASSES, EXCLUDED, NO_CHEST, VolumeRow
 from imgassets.sources.ct_webdataset import Archives
 from imgassets.sources.hub import Folder, Hub, Repository, open_repository, sha256_of
 from imgassets.volumes.grid import Preprocessing, Rescale, SpacingSource
+from imgassets.volumes.orientation import Orientation
 from imgassets.volumes.samples import ShardSource, default_workers
 
 RUN_SIZE = 8
@@ -65,6 +69,10 @@ class CtVolumes(dg.Component, dg.Resolvable):
         >>> # imgassets/defs/ct_small/defs.yaml: another grid, from a local mirror, downloaded by somebody else
         >>> # type: imgassets.components.CtVolumes
         >>> # attributes: {name: ct_small, repository: /data/CT-RATE, shape: [240, 240, 120], spacing: [1.5, 1.5, 3.0]}
+
+        >>> # imgassets/defs/clinic/defs.yaml: NIfTI files in a folder, a table of labels, all the same way up
+        >>> # type: imgassets.components.CtVolumes
+        >>> # attributes: {name: clinic, source: folder, repository: /data/clinic, table: volumes.csv, orientation: RAS}
     """
 
     name: Annotated[str, _text("Name of the dataset: the first part of its asset keys.")]
@@ -72,15 +80,33 @@ class CtVolumes(dg.Component, dg.Resolvable):
         str,
         _text(
             "owner/name on the hub ($HF_ENDPOINT; $HF_TOKEN or `hf auth login`), or a folder of that shape; for source "
-            "webdataset a pattern such as /data/raw/{split}/*.tar."
+            "webdataset a pattern such as /data/raw/{split}/*.tar; for source folder the folder, of the project or "
+            "below $IMGASSETS_RAW if its path is relative."
         ),
     ]
     source: Annotated[
-        Literal["hub", "webdataset"],
+        Literal["hub", "webdataset", "folder"],
         _text(
-            "Layout: `hub`, CT-RATE's; or `webdataset`, tars of <key>.nii.gz, .npz or .bin with .txt, .cls or .json."
+            "Layout: `hub`, CT-RATE's; `webdataset`, tars of <key>.nii.gz, .npz or .bin with .txt, .cls or .json; or "
+            "`folder`, .nii and .nii.gz at any depth, whose headers say spacing and direction."
         ),
     ] = "hub"
+    table: Annotated[
+        str | None,
+        _text(
+            "For source folder, a CSV in it or in the project: column `id`, a path or file name; if there are such, "
+            "`split`, `report` and `patient`; every other column is a class of 0 or 1.",
+            "volumes.csv",
+        ),
+    ] = None
+    labels: Annotated[list[str] | None, _text("Columns of the table that are classes, if not all others are.")] = None
+    split_shares: Annotated[
+        dict[str, float] | None,
+        _text(
+            "Parts of the patients that each split gets, where no column `split` says it; a patient is in one split.",
+            {"train": 0.9, "valid": 0.1},
+        ),
+    ] = None
     revision: Annotated[str, _text("Branch, tag or commit; the index pins the commit it points to.")] = "main"
     splits: Annotated[list[str], _text("Splits there are.")] = field(default_factory=lambda: ["train", "valid"])
     folder: Annotated[str, _text("Folder of a split's volumes; {split} stands for it.")] = "dataset/{split}_fixed"
@@ -124,6 +150,13 @@ class CtVolumes(dg.Component, dg.Resolvable):
         ),
     ] = "header"
     spacing_source: Annotated[SpacingSource, _text("Whose spacing counts: `csv` (the table's) or `header`.")] = "csv"
+    orientation: Annotated[
+        Orientation,
+        _text(
+            "Which way up results lie: `as_stored`, or `RAS`, where x, y and z grow to the patient's right, front and "
+            "up, by flips and exchanges of axes alone; each .json then has the affine from the result to the patient."
+        ),
+    ] = "as_stored"
     members: Annotated[
         Members,
         _text(
@@ -143,6 +176,19 @@ class CtVolumes(dg.Component, dg.Resolvable):
             ("spacing", not all(0 < mm < math.inf for mm in self.spacing), "mm above 0"),
             ("hu_clip", not -math.inf < self.hu_clip[0] < self.hu_clip[1] < math.inf, "[lowest, highest]"),
             ("divisor", not 0 < self.divisor < math.inf, "a number above 0"),
+            *(
+                (name, self.source != "folder" and getattr(self, name) is not None, "nothing but for source: folder")
+                for name in ("table", "labels", "split_shares")
+            ),
+            (
+                "split_shares",
+                self.split_shares is not None
+                and (
+                    set(self.split_shares) != set(self.splits)
+                    or not all(0 < share < math.inf for share in self.split_shares.values())
+                ),
+                "a part above 0 for each split",
+            ),
         ):
             if wrong:
                 raise BadInput(f"{name} is {getattr(self, name)}: expected {expected}.")
@@ -150,14 +196,23 @@ class CtVolumes(dg.Component, dg.Resolvable):
     @property
     def recipe(self) -> Preprocessing:
         """The preprocessing."""
-        source: SpacingSource = "header" if self.source == "webdataset" else self.spacing_source
-        return Preprocessing(self.shape, self.spacing, self.hu_clip, self.divisor, self.pad_value, self.rescale, source)
+        source: SpacingSource = self.spacing_source if self.source == "hub" else "header"
+        return Preprocessing(
+            self.shape, self.spacing, self.hu_clip, self.divisor, self.pad_value, self.rescale, source, self.orientation
+        )
+
+    @property
+    def placed(self) -> bool:
+        """Whether samples say where they lie in the patient: CT-RATE's own, as they are stored, never did."""
+        return self.orientation != "as_stored" or self.source == "folder"
 
     def open_repository(self, storage: Storage, split: str, revision: str | None = None) -> Repository:
         """The hub, or local files with what is remembered of their checksums."""
         vault = storage.vault
         memory = vault.memory("sha256", sha256_of)
         place = os.path.expanduser(self.repository)
+        if self.source == "folder":
+            return self.open_folder(storage)
         beside = Path(storage.project, place.replace("{split}", split))
         if beside.exists():  # as with other folders, a relative path counts from the project
             place = str(Path(storage.project, place))
@@ -170,10 +225,30 @@ class CtVolumes(dg.Component, dg.Resolvable):
         asked = replace(repository, revision=revision or self.revision)
         return asked.impatient() if vault.looking else asked
 
+    def open_folder(self, storage: Storage) -> CtFolder:
+        """The folder of the volumes, and the table where one is named.
+
+        Raises BadInput where one of them is not there.
+        """
+        root, memory = Path(os.path.expanduser(self.repository)), storage.vault.memory("sha256", sha256_of)
+        root = next(
+            (place for base in (storage.project, storage.raw_root) if (place := Path(base, root)).is_dir()), root
+        )
+        if not root.is_dir():
+            raise BadInput(f"repository {self.repository!r} is no folder of the project, or below IMGASSETS_RAW.")
+        table = None
+        if self.table is not None:
+            name = os.path.expanduser(self.table)
+            table = next((found for base in (root, storage.project) if (found := Path(base, name)).is_file()), None)
+            if table is None:
+                raise BadInput(f"table {self.table!r} is no file in {root.name}, or of the project.")
+        labels = None if self.labels is None else tuple(self.labels)
+        return CtFolder(root, memory.of, table, labels, tuple((self.split_shares or {}).items()))
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Three assets, their checks, and a job per partitioning; a card where `datasets` reads the shards."""
         index, shards, manifest = _volume_index(self), _shards(self), _manifest(self)
-        more = [cards(self.name, self.splits)] if self.members == "npy" else []
+        more = [cards(self.name, self.splits)] if self.members == "npy" and self.source != "folder" else []
         jobs = [
             dg.define_asset_job(f"{self.name}_index", [index], description="Pin a commit and list its volumes."),
             dg.define_asset_job(f"{self.name}_shards", [shards], description="Make shards of the listed volumes."),
@@ -206,6 +281,8 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
         def build(split: str) -> Build:
             repository = dataset.open_repository(storage, split, config.revision)
             revision = repository.pin()
+            if isinstance(repository, CtFolder):
+                return _folder_build(dataset, repository, revision, split, size)
             by_table = dataset.recipe.spacing_source == "csv"
             folder = dataset.folder.replace("{split}", split)
             lists = dataset.exclude_lists
@@ -228,6 +305,18 @@ def _volume_index(dataset: CtVolumes) -> dg.AssetsDefinition:
         return Builds(build, force=config.force, rows=lambda index: volume_rows(index, dataset.name))
 
     return volume_index
+
+
+def _folder_build(dataset: CtVolumes, folder: CtFolder, revision: str, split: str, size: int) -> Build:
+    settings = FolderSettings(
+        split, tuple(dataset.splits), size, dataset.recipe.nbytes, folder.labels, tuple(folder.shares)
+    )
+    return Build(
+        lambda: make_folder_index(folder, revision, settings),
+        inputs={folder.name: revision},
+        config=json.loads(json.dumps(asdict(settings))),
+        defaults={"samples_per_shard": CtVolumes.samples_per_shard, "labels": None, "shares": []},
+    )
 
 
 def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
@@ -270,6 +359,7 @@ def _shards(dataset: CtVolumes) -> dg.AssetsDefinition:
                 workers,
                 dataset.device,
                 dataset.members,
+                dataset.placed,
             )
             estimate = partial(shard_estimate, rows, dataset.recipe, workers)
             return Build(lambda: source, **shard_recipe(dataset, rows), estimate=estimate, kept=KEPT)
@@ -306,7 +396,7 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
             limits = {"max_skipped": dataset.max_skipped, "max_skipped_share": dataset.max_skipped_share}
             return Build(
                 lambda: _manifest_content(dataset, split, index, parts),
-                inputs=index.read(ROW_COLUMNS, ("revision", "samples_per_shard")) | as_inputs(parts),
+                inputs=index.read(ROW_COLUMNS, _manifest_facts(dataset)) | as_inputs(parts),
                 config=limits | shard_config(dataset.device, dataset.recipe, dataset.members),
                 defaults={name: getattr(CtVolumes, name) for name in limits} | SHARD_DEFAULTS,
                 estimate=partial(manifest_estimate, int(_fact(index, "volumes_in_shards")), len(keys)),
@@ -316,6 +406,10 @@ def _manifest(dataset: CtVolumes) -> dg.AssetsDefinition:
         return Builds(build, force=config.force)
 
     return manifest
+
+
+def _manifest_facts(dataset: CtVolumes) -> tuple[str, ...]:
+    return ("revision", "samples_per_shard", *(("class_names",) if dataset.source == "folder" else ()))
 
 
 def shard_recipe(dataset: CtVolumes, rows: Sequence[VolumeRow]) -> dict[str, Any]:
@@ -355,22 +449,28 @@ def _manifest_content(dataset: CtVolumes, split: str, index: Artifact, parts: li
             )
     skipped = [dict(entry) for source in (index, *parts) for entry in source.manifest.exceptions]
     noted = [dict(entry) for part in parts for entry in part.manifest.facts["noted"]]
+    axes = {key: codes for part in parts for key, codes in part.manifest.facts.get("axes", {}).items()}
+    noted += against_most(axes) if dataset.orientation == "as_stored" else []
     _judge_skips(dataset, split, skipped, len(rows))
     left_out = {entry["key"] for entry in skipped}
     used = [row for row in rows if row.key not in left_out]
+    classes = class_names(index.manifest.facts, CLASSES)
     document = split_manifest(
         split,
         [part.open() for part in parts],
         skipped=skipped,
         noted=noted,
-        class_names=CLASSES,
+        class_names=classes,
         shape=dataset.shape,
         samples_per_shard=int(_fact(index, "samples_per_shard")),
         preprocessing=dataset.recipe.describe(),
         revision=str(_fact(index, "revision")),
+        **({"dataset": dataset.name} if dataset.source == "folder" else {}),
     )
-    counts = {name: sum(row.labels[i] for row in used) for i, name in enumerate(CLASSES)}
-    return ManifestContent(document, counts)
+    if dataset.placed:
+        document["source_axes"] = counted(axes)
+    counts = {name: sum(row.labels[i] for row in used) for i, name in enumerate(classes)}
+    return ManifestContent(document, counts, counted(axes))
 
 
 def _judge_skips(dataset: CtVolumes, split: str, skipped: list[dict[str, Any]], volumes: int) -> None:
