@@ -1,15 +1,19 @@
 """What the assets of all datasets have in common."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, wraps
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import xxhash
 
 from imgassets.commit import check_count, check_part
 from imgassets.components.automation import Automation, automated
+from imgassets.environment import Storage
+from imgassets.errors import BadInput
 from imgassets.io.artifacts import Builds
 from imgassets.io.asked import Asked, BuildConfig, declared_by
 from imgassets.io.resources import resources
@@ -73,3 +77,16 @@ def dataset_definitions(
 def fan_in(groups: Mapping[str, Sequence[str]]) -> dg.StaticPartitionMapping:
     """Each downstream partition is made from all upstream partitions of its group."""
     return dg.StaticPartitionMapping({part: group for group, parts in groups.items() for part in parts})
+
+
+def listed_checksum(files: Iterable[tuple[str, Path]], storage: Storage) -> str:
+    """XXH3-128 over names and checksums of files, in order."""
+    digest = xxhash.xxh3_128()
+    checksums = storage.vault.checksums
+    for name, path in files:
+        try:
+            checksum = checksums.of(path) if path.is_file() else "not a file"
+        except BadInput:  # what cannot be read is told when it is needed, with the rest of what is wrong
+            checksum = "unreadable"
+        digest.update(f"{name}\0{checksum}\n".encode())
+    return digest.hexdigest()

@@ -117,13 +117,13 @@ def store_assets(
     """The stores of a dataset, their checks and the job that makes them all.
 
     `feed` says where a split's images come from; `upstream` is the asset it reads. If it is a raw folder instead,
-    `origin` says where in it a sample of a split lies.
+    whose files are walked, `origin` says where in it a sample of a split lies.
     """
     assets = [_store(dataset, splits, f, settings, feed, upstream, origin) for f in formats]
     checks = [
         check
         for asset, f in zip(assets, formats, strict=True)
-        for check in _checks(asset, f, formats, upstream is None)
+        for check in _checks(asset, f, formats, origin is not None)
     ]
     if not assets:
         return dg.Definitions()

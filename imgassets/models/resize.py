@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imgassets.errors import BadInput
+from imgassets.functions import function_named
 
 Images = NDArray[np.uint8]
 Resize = Callable[[Images, int], Images]
@@ -48,16 +48,9 @@ def find_resize(name: str | Resize) -> Resize:
         return name
     if name in NAMED:
         return NAMED[name]
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise BadInput(f"resize={name!r}: choose {' or '.join(NAMED)}, or name your own as package.module:function")
-    try:
-        found: Any = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise BadInput(f"resize={name!r}: {error}") from error
-    if not callable(found):
-        raise BadInput(f"resize={name!r} is a {type(found).__name__}, no function of an image and a size")
-    return found  # type: ignore[no-any-return]
+    return function_named(name, "resize")
 
 
 def resize_image(image: NDArray[Any], size: int, how: Resize, where: str) -> Images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from imgassets.images.judge import MANY, inspect
 from imgassets.images.pixels import MODES, encode, nearest, resize, to_array
 from imgassets.sources.base import BadSamples, Samples, Source
 from imgassets.sources.files import ImageFiles, Item
+from imgassets.sources.resized import Resized
+
+TRIED = 8
+"""Items that are asked for twice, to see whether chance decides them."""
 
 
 def from_dataset(dataset: Any, *, size: tuple[int, int] | None = None, mode: str = "") -> Source:
@@ -24,11 +29,52 @@ def from_dataset(dataset: Any, *, size: tuple[int, int] | None = None, mode: str
     A folder dataset as torchvision has it (`samples` of (path, label), no transform) is read from its files, so that
     the original bytes are kept. Other items are Pillow images, which become lossless files, or with a `size` (height,
     width) pixels of `mode`; arrays or tensors of one shape, which stay arrays (tensors are (channels, height, width));
-    or `bytes` of image files.
+    or `bytes` of image files. With a `size` files are decoded and resized, too.
 
     Raises:
-        BadInput: it has no length or no items, or its items are something else.
+        BadInput: it has no length or no items, its items are something else, or arrays of another size.
     """
+    source = _kept(dataset, size, mode)
+    if size is None:
+        return source
+    if source.fields[0].kind == "file":
+        return Resized(source, size, mode or "RGB")
+    shape = source.fields[0].shape
+    found = shape[1:3] if source.fields[0].layout == "CHW" else shape[:2]
+    if found != tuple(size):
+        raise BadInput(
+            f"The dataset gives arrays of {list(found)} (height, width), not of {list(size)}: only pictures and files "
+            "are resized; resize them in the dataset, or leave out size."
+        )
+    return source
+
+
+def refuse_chance(source: Source) -> None:
+    """Ask for the first items twice.
+
+    Raises:
+        BadInput: they are others the second time; names the first such item.
+    """
+    for index in range(min(TRIED, len(source))):
+        try:
+            first, second = (source.read([index]).columns for _ in range(2))
+        except BadSamples:  # told with the others that cannot be used
+            continue
+        for field in source.fields:
+            if not _same(first[field.name], second[field.name]):
+                raise BadInput(
+                    f"{source.name(index)} has another {field.name} whenever it is asked for: leave random transforms "
+                    "to the loader, which draws anew in each epoch; a store has one version of every sample."
+                )
+
+
+def _same(first: Column, second: Column) -> bool:
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
+    return list(first) == list(second)
+
+
+def _kept(dataset: Any, size: tuple[int, int] | None, mode: str) -> Source:
     samples = getattr(dataset, "samples", None)
     transforms = [getattr(dataset, name, None) for name in ("transform", "target_transform", "transforms")]
     if samples and all(t is None for t in transforms) and isinstance(samples[0][0], str | Path):
@@ -38,18 +84,20 @@ def from_dataset(dataset: Any, *, size: tuple[int, int] | None = None, mode: str
 
 
 class DatasetItems(Source):
-    """Items of a dataset, asked for one by one; the first one tells what all are."""
+    """Items of a dataset, asked for one by one and by one thread at a time; the first one tells what all are."""
 
     def __init__(self, dataset: Any, size: tuple[int, int] | None = None, mode: str = "") -> None:
         try:
             self._length = len(dataset)
             image, label = dataset[0]
-        except (TypeError, ValueError, IndexError) as error:
-            raise BadInput(f"A dataset needs a length and items (image, label): {error}.") from error
-        self._dataset = dataset
+        except Exception as error:
+            raise BadInput(
+                f"A dataset needs a length and items (image, label): {type(error).__name__}: {error}."
+            ) from error
+        self._dataset: Any = _OneByOne(dataset)
         if size is not None and hasattr(image, "getbands"):
             dataset_mode = mode or "RGB"
-            self._dataset = _Sized(dataset, size, dataset_mode)
+            self._dataset = _Sized(self._dataset, size, dataset_mode)
             image, label = self._dataset[0]
             mode = dataset_mode
         self.class_to_idx = dict(getattr(dataset, "class_to_idx", None) or {})
@@ -82,6 +130,20 @@ class DatasetItems(Source):
     def about(self) -> Mapping[str, Any]:
         """The kind of source."""
         return {"kind": "dataset"}
+
+
+class _OneByOne:
+    """A dataset that one thread at a time asks for an item: torch's own loaders use processes, so that a dataset may
+    well have a file open whose position all items share.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset, self._lock = dataset, Lock()
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        with self._lock:
+            image, label = self._dataset[index]
+        return image, label
 
 
 class _Sized:

@@ -160,6 +160,25 @@ class Walk:
             raise BadInput(f"{self.root}/{path} is a link out of its class into {other}: remove it, or copy the file.")
 
 
+def files_below(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below a folder by its path in it, in order of these; without strays, and each linked folder once.
+
+    Raises:
+        BadInput: a folder cannot be listed.
+    """
+    found, seen = [], set()
+
+    def refuse(error: OSError) -> None:
+        raise BadInput(f"{error.filename} cannot be listed: {error.strerror}; make it readable, or move it away.")
+
+    for place, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not is_stray(name))
+        found += [Path(place, name) for name in files if real not in seen and not is_stray(name)]
+        seen.add(real)
+    return ((shown(name), path) for name, path in sorted((path.relative_to(root).as_posix(), path) for path in found))
+
+
 def passing(walked: int, passed: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """What an index's manifest says of the files it was made from: how many, and those, with reasons, that are no rows.
 

@@ -234,8 +234,7 @@ def _source(
     if isinstance(given, Source):
         return given, {}
     if not isinstance(given, str | os.PathLike):
-        source = from_dataset(given, size=size, mode=mode if size else "")
-        return (Resized(source, size, mode) if size and source.fields[0].kind == "file" else source), {}
+        return from_dataset(given, size=size, mode=mode if size else ""), {}
     folder = Path(given)
     if labels is None:
         files = class_folder(folder, mode=mode, order=how["order"], on_error=how["on_error"])

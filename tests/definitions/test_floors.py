@@ -21,7 +21,7 @@ DAGSTER = {
 """Rooms where Dagster is at home; no other may import it, or any of these. `__init__` does so in functions alone."""
 FLOORS = (
     {"documents", "errors", "foreign", "interrupts", "progress", "spelling"},
-    {"extras"},
+    {"extras", "functions"},
     {
         "classes",
         "columns",
@@ -48,7 +48,7 @@ FLOORS = (
 """Rooms from the ground up. A module imports from its own room and from floors below; rooms of one floor do not know
 each other."""
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
-KINDS = {"ct", "folder", "ilsvrc", "npz"}
+KINDS = {"ct", "folder", "ilsvrc", "npz", "torch_dataset"}
 """Kinds of datasets, folders of `components`, that do not know each other either."""
 PRIVATE = "io/dagster_private.py"
 """The one module that may use what is not Dagster's public API."""

@@ -14,7 +14,7 @@ import imgassets
 from imgassets.definitions import defs
 from imgassets.environment import Device, Storage
 
-COMPONENTS = ("Activations", "CtVolumes", "IlsvrcTars", "ImageFolder", "NpzImages")
+COMPONENTS = ("Activations", "CtVolumes", "IlsvrcTars", "ImageFolder", "NpzImages", "TorchDataset")
 RESOURCES = {
     *(
         "storage",

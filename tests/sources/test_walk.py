@@ -18,6 +18,7 @@ from imgassets.sources.base import BadSamples
 from imgassets.sources.files import ImageFiles
 from imgassets.sources.folder import class_folder, label_folder, numbered
 from imgassets.sources.resized import Resized
+from imgassets.sources.walk import files_below
 from imgassets.stores.writing import Layout, StorePlan
 from imgassets.testing.making import dense, encoded, picture, write
 
@@ -188,3 +189,20 @@ def test_every_class_has_a_number_of_its_own(classes: set[str], order: Any) -> N
     assert sorted(found.values()) == list(range(len(classes)))
     if order == "text":
         assert list(found) == sorted(classes)
+
+
+@given(st.sets(st.from_regex(r"[a-c]{1,2}(/[d-f]{1,2}){0,2}/[x-z0-9]{1,3}\.[jt]", fullmatch=True), max_size=20))
+def test_every_file_below_a_folder_in_order(tmp_path_factory: pytest.TempPathFactory, paths: set[str]) -> None:
+    root = tmp_path_factory.mktemp("below")
+    for path in {*paths, *STRAYS}:
+        write(root / path, b"")
+    os.symlink("..", root / "a" / "up")
+    os.symlink(root / "lost+found", root / "linked")
+    found = list(files_below(root))
+    assert [name for name, _ in found] == sorted({*paths, "linked/x"})
+    assert all(path == root / name for name, path in found)
+
+
+def test_a_folder_that_cannot_be_listed_hides_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match="none cannot be listed: No such file"):
+        files_below(tmp_path / "none")

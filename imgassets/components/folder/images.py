@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import dagster as dg
-import xxhash
 
 from imgassets.classes import imagenet_classes
-from imgassets.components.assets import dataset_definitions
+from imgassets.components.assets import dataset_definitions, listed_checksum
 from imgassets.components.automation import Automation
 from imgassets.components.declarations import NamedScaffolder, check_root, check_types
 from imgassets.components.store_assets import Feed, Settings, StoreFormats, StoreSettings, store_assets
 from imgassets.environment import Storage
-from imgassets.errors import BadInput
 from imgassets.images.pixels import MODES
 from imgassets.io.artifacts import Artifacts
 from imgassets.places import Place, slice_of
@@ -166,12 +164,4 @@ class ImageFolder(dg.Component, dg.Resolvable):
 
 def checksum_of(files: ImageFiles, storage: Storage) -> str:
     """XXH3-128 over names and checksums of all files, in order."""
-    digest = xxhash.xxh3_128()
-    checksums = storage.vault.checksums
-    for name, path in listing(files):
-        try:
-            checksum = checksums.of(path) if path.is_file() else "not a file"
-        except BadInput:  # what cannot be read is told when it is needed, with the rest of what is wrong
-            checksum = "unreadable"
-        digest.update(f"{name}\0{checksum}\n".encode())
-    return digest.hexdigest()
+    return listed_checksum(listing(files), storage)
