@@ -4,18 +4,19 @@ import resource
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import Any, ClassVar
 
 import dagster as dg
 import xxhash
 
 from imgassets.commit import Commit, Location, Manifest, Stage, Written
+from imgassets.engines import Engine, InProcess, Work
 from imgassets.environment import Storage
-from imgassets.errors import BadInput, ImgassetsError, Taken, one_line
+from imgassets.errors import BadInput, ImgassetsError, one_line
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.io.asked import NOTES, BuildConfig
@@ -96,23 +97,26 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         finished: dict[str, Metadata] = {}
         failed: dict[str, ImgassetsError] = {}
         keys = _ordered(context)
-        taken: list[str] = []
-        key = keys[0]
+        at = keys[0]
+
+        def make(key: str, wait: bool) -> Metadata:
+            nonlocal at
+            at = key
+            return self.make(context.asset_key, key, obj, code_version(context.asset_spec), context.log.info, wait=wait)
+
         try:
-            for key in chain(keys, taken):
-                try:
-                    finished[key] = self._make(context, key, obj, wait=key in taken)
-                except ImgassetsError as error:
-                    if isinstance(error, Taken) and key not in taken:
-                        taken.append(key)
-                        continue
-                    failed[key] = error
-                    context.log.error("%s/%s: %s", context.asset_key.to_user_string(), key, error)
-                if observer := on_partition.get():
-                    observer(key)
+            with closing(self._engine().outcomes(Work(keys, make, context.log.info))) as outcomes:
+                for ended in outcomes:
+                    if ended.error is None:
+                        finished[ended.key] = ended.value or {}
+                    else:
+                        failed[ended.key] = ended.error
+                        context.log.error("%s/%s: %s", context.asset_key.to_user_string(), ended.key, ended.error)
+                    if observer := on_partition.get():
+                        observer(ended.key)
         except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
             _record_finished(context, finished)
-            text = f"Interrupted at {context.asset_key.to_user_string()}/{key}"
+            text = f"Interrupted at {context.asset_key.to_user_string()}/{at}"
             raise type(error)(f"{text}: {len(finished)} of {len(keys)} partitions are finished, and stay.") from None
         except BaseException:
             _record_finished(context, finished)
@@ -131,35 +135,59 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         keys = _ordered(context)
         return Artifacts(keys, lambda key: self.artifact(context.asset_key, key))
 
-    def _make(self, context: dg.OutputContext, key: str, builds: Builds, *, wait: bool) -> Metadata:
+    def make(
+        self,
+        asset_key: dg.AssetKey,
+        key: str,
+        builds: Builds,
+        code_version: str,
+        say: Callable[[str], object],
+        *,
+        wait: bool = False,
+    ) -> Metadata:
+        """Commit one partition, in a run or outside of any; `say` takes lines of text for its log.
+
+        Returns:
+            What a person sees of it.
+
+        Raises:
+            ImgassetsError: it cannot be made; Taken, if somebody else is at it and `wait` is not asked for, or in vain.
+        """
         started = time.monotonic()
-        location = self._location(context.asset_key, key)
-        name = f"{context.asset_key.to_user_string()}/{key}"
+        location = self._location(asset_key, key)
+        name = f"{asset_key.to_user_string()}/{key}"
         build: Build = builds.of(key, location)
-        code_version = context.asset_spec.code_version or "1"
-        recipe = build.recipe(context.asset_key.to_user_string(), key, self.format, code_version)
+        recipe = build.recipe(asset_key.to_user_string(), key, self.format, code_version)
 
         def write(stage: Stage) -> Written:
-            stage.progress = Progress(context.log.info, name)
+            stage.progress = Progress(say, name)
             written = self.write(build.content(), stage)
             notes = {NOTES: dict(build.notes)} if build.notes else {}
             return replace(written, facts={**written.facts, "settings": dict(build.config), **notes})
 
         vault = self.storage.vault
         attempt = partial(vault.commit, location, recipe, write, force=builds.force)
-        commit = patiently(attempt, context.log.info) if wait else attempt()
+        commit = patiently(attempt, say) if wait else attempt()
         seconds = time.monotonic() - started
         if commit.fresh:
-            context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)
+            say(f"{name}: {commit.manifest.total_bytes / 1e6:.1f} MB in {seconds:.1f} s")
             for line in self.words_after(location, commit.manifest):
-                context.log.info(line)
+                say(line)
         else:
-            context.log.info("%s: unchanged, skipped", name)
+            say(f"{name}: unchanged, skipped")
         shown = self.describe(location, commit.manifest)
         return shown | {name: value for name, value in _metadata(commit, seconds).items() if name not in shown}
 
+    def _engine(self) -> Engine:
+        return InProcess()
+
     def _location(self, asset_key: dg.AssetKey, partition: str) -> Location:
         return self.storage.vault.location(*self.parts(asset_key, partition), folder=self.folder)
+
+
+def code_version(spec: dg.AssetSpec) -> str:
+    """Of the code that decides an asset's bytes, as recipes have it."""
+    return spec.code_version or "1"
 
 
 def _ordered(context: dg.OutputContext | dg.InputContext) -> list[str]:

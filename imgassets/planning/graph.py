@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from imgassets.errors import Misunderstood
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Builds
-from imgassets.io.base import ArtifactIOManager
+from imgassets.io.base import ArtifactIOManager, code_version
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Asset:
     @property
     def code_version(self) -> str:
         """Of the code that decides the bytes, as recipes have it."""
-        return self.definition.get_asset_spec(self.key).code_version or "1"
+        return code_version(self.definition.get_asset_spec(self.key))
 
     @property
     def upstream(self) -> dict[str, dg.AssetKey]:

@@ -26,6 +26,7 @@ FLOORS = (
         "classes",
         "columns",
         "commit",
+        "engines",
         "images",
         "mapping",
         "places",
