@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import chain
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 class InProcess:
     """What Dagster itself would do."""
 
-    def outcomes(self, work: Work[T]) -> Iterator[Ended[T]]:
+    def outcomes(self, work: Work[T]) -> Generator[Ended[T], None, None]:
         """As `Engine` says; in order but for what somebody else is making."""
         taken: list[str] = []
         for key in chain(work.keys, taken):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -48,7 +48,7 @@ class Ended(Generic[T]):
 class Engine(Protocol):
     """Makes partitions."""
 
-    def outcomes(self, work: Work[T]) -> Iterator[Ended[T]]:
+    def outcomes(self, work: Work[T]) -> Generator[Ended[T], None, None]:
         """What becomes of each partition, as they end; what somebody else is making is come back to at the end.
 
         Whoever stops asking closes the iterator: what is in work is then taken back. Errors that are none of ours are
