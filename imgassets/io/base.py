@@ -14,8 +14,8 @@ import dagster as dg
 import xxhash
 
 from imgassets.commit import Commit, Location, Manifest, Stage, Written
-from imgassets.engines import Engine, InProcess, Work
-from imgassets.environment import Storage
+from imgassets.engines import Engine, Order, Work
+from imgassets.environment import EngineSetting, Storage
 from imgassets.errors import BadInput, ImgassetsError, one_line
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
@@ -26,6 +26,10 @@ from imgassets.progress import Progress
 __all__ = ["ArtifactIOManager", "BuildConfig", "Metadata", "on_partition"]
 
 Metadata = dict[str, Any]
+
+MAKER = "imgassets.planning.making:maker"
+"""What makes partitions in another process, which has to know the whole graph."""
+PLAIN = (dg.TextMetadataValue, dg.IntMetadataValue, dg.FloatMetadataValue)
 
 on_partition: ContextVar[Callable[[str], None] | None] = ContextVar("on_partition", default=None)
 """Told of every partition that is done with, made or failed, while a run goes on in this process: a progress bar."""
@@ -40,11 +44,15 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
     """
 
     storage: dg.ResourceDependency[Storage]
+    engine: dg.ResourceDependency[EngineSetting]
 
     folder: ClassVar[bool] = True
     """Whether a partition is a folder of files, or one file."""
     aloud: ClassVar[bool] = False
     """Whether a terminal shows its `words_after` as well."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"engine": EngineSetting(), **given})
 
     @property
     @abstractmethod
@@ -104,8 +112,9 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             at = key
             return self.make(context.asset_key, key, obj, code_version(context.asset_spec), context.log.info, wait=wait)
 
+        work = Work(keys, make, context.log.info, self._order(context, obj), made_elsewhere)
         try:
-            with closing(self._engine().outcomes(Work(keys, make, context.log.info))) as outcomes:
+            with closing(self._engine(context).outcomes(work)) as outcomes:
                 for ended in outcomes:
                     if ended.error is None:
                         finished[ended.key] = ended.value or {}
@@ -178,11 +187,37 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         shown = self.describe(location, commit.manifest)
         return shown | {name: value for name, value in _metadata(commit, seconds).items() if name not in shown}
 
-    def _engine(self) -> Engine:
-        return InProcess()
+    def _engine(self, context: dg.OutputContext) -> Engine:
+        try:
+            return self.engine.of(dagster_private.concurrent_runs(context))
+        except BadInput as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+
+    def _order(self, context: dg.OutputContext, builds: Builds) -> Order | None:
+        if builds.said is None:
+            return None
+        document = {
+            "asset": context.asset_key.path,
+            "inputs": builds.said.inputs,
+            "config": builds.said.config,
+            "resources": dagster_private.resource_config(context),
+            "storage": self.storage.model_dump(mode="json"),
+        }
+        return Order(MAKER, document)
 
     def _location(self, asset_key: dg.AssetKey, partition: str) -> Location:
         return self.storage.vault.location(*self.parts(asset_key, partition), folder=self.folder)
+
+
+def for_elsewhere(metadata: Metadata) -> str:
+    """What a person sees of a partition, as JSON."""
+    return dg.serialize_value(dg.AssetMaterialization("made", metadata=metadata))
+
+
+def made_elsewhere(text: str) -> Metadata:
+    """The same from JSON."""
+    found = dg.deserialize_value(text, dg.AssetMaterialization).metadata
+    return {name: value.value if isinstance(value, PLAIN) else value for name, value in found.items()}
 
 
 def code_version(spec: dg.AssetSpec) -> str:

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -90,14 +90,21 @@ class Asset:
             raise Misunderstood(f"{self.name}: {name} is {wrong['input']!r}: {wrong['msg']}.") from error
 
     def builds(
-        self, resources: Mapping[str, Any], inputs: Mapping[str, Artifacts], config: Mapping[str, Any]
+        self,
+        resources: Mapping[str, Any],
+        inputs: Mapping[str, Artifacts],
+        config: Mapping[str, Any],
+        say: Callable[[str], object] = log.info,
     ) -> Builds:
-        """What the asset returns, asked outside of any run: bodies only describe, all work waits in `content`."""
+        """What the asset returns, asked outside of any run: bodies only describe, all work waits in `content`.
+
+        `say` takes the lines that a run would have in its log.
+        """
         function = dagster_private.body(self.definition)
         arguments: dict[str, Any] = {}
         for name, parameter in inspect.signature(function).parameters.items():
             if name == "context":
-                arguments[name] = SimpleNamespace(log=log)
+                arguments[name] = SimpleNamespace(log=SimpleNamespace(info=say))
             elif name == "config":
                 arguments[name] = self.settings(config)
             elif name in inputs:
