@@ -134,7 +134,7 @@ def test_out_of_memory_is_advice(
 def test_default_workers_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert free_memory() > 1 << 20
     monkeypatch.setattr(ct_samples, "granted_memory", lambda: 8 << 30)
-    monkeypatch.setattr(ct_samples.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(ct_samples, "granted_cpus", lambda: 64)
     few, many = default_workers(400 << 20, 110 << 20), default_workers(40 << 20, 110 << 20)
     assert few < many < 64
     monkeypatch.setattr(ct_samples, "granted_memory", lambda: 1 << 20)
