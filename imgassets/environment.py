@@ -9,6 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from imgassets.commit import Vault
+from imgassets.engines import Engine, chosen
+from imgassets.engines.choice import VARIABLE
 from imgassets.errors import BadInput
 from imgassets.models.settings import Compute
 from imgassets.ownership import owner_of
@@ -147,6 +149,20 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
         """XXH3-128 of raw files, by their path below the raw root: what a recipe lists as inputs."""
         checksums = self.vault.checksums
         return {path.relative_to(self.raw_root).as_posix(): checksums.of(path) for path in paths}
+
+
+class EngineSetting(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Who makes the partitions of a run."""
+
+    engine: str = Field(
+        default_factory=lambda: os.environ.get(VARIABLE) or "local",
+        description="local, processes (as many as processors for each concurrent run) or processes:N. "
+        "Default: $IMGASSETS_ENGINE, else local.",
+    )
+
+    def of(self, concurrent_runs: int) -> Engine:
+        """The engine; raises BadInput for a word that means nothing."""
+        return chosen(self.engine, concurrent_runs)
 
 
 class Device(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -23,6 +23,7 @@ VARIABLES = {
     "IMGASSETS_PROJECT": ("folder", "that of the working directory, else the demo", "The project commands work on."),
     "IMGASSETS_RAW": ("folder", "$DAGSTER_HOME/raw", "Raw inputs, only ever read."),
     "IMGASSETS_STORE": ("folder", "$DAGSTER_HOME/store", "The vault: artifacts, locks, and whose each dataset is."),
+    "IMGASSETS_ENGINE": ("text", "local", "Who makes a run's partitions: local, processes or processes:N."),
     "IMGASSETS_TFRECORD_SHARDS": ("text", "1024,128", "Shards of train,validation of ilsvrc2012/tfrecords."),
     "IMGASSETS_CT_REPO": (
         "text",

@@ -157,6 +157,7 @@ def plan(
 @click.option("--force", is_flag=True, help="Build again, also what is proven to be there and unchanged.")
 @settings_option
 @reset_option
+@click.option("--engine", metavar="ENGINE", help="Who makes them: local, processes or processes:N.")
 @click.option("--verbose", "-v", is_flag=True, help="Print the runs' log lines.")
 @as_json
 def backfill(
@@ -168,6 +169,7 @@ def backfill(
     force: bool,
     settings: tuple[str, ...],
     reset: tuple[str, ...],
+    engine: str | None,
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -185,14 +187,18 @@ def backfill(
       imgassets backfill imagenet64/arrays --partitions train_data_batch_2..train_data_batch_5
       imgassets backfill '+imagenet64/csv_sample' --set csv_size_gb=0.5
       imgassets backfill imagenet64/csv_sample --reset csv_size_gb
+      imgassets backfill ilsvrc2012/tfrecords --engine processes:8
     """
     from imgassets.cli.bars import Bars, console
+    from imgassets.engines.choice import chosen as check_engine
     from imgassets.operations import backfill as operation
     from imgassets.operations import states
 
     given = {states.missing: missing, states.failed: failed, states.unchecked: missing or failed, states.stale: stale}
     which = [state for state, asked in given.items() if asked]
     config = parse_settings(settings) | ({"force": True} if force else {})
+    if engine is not None:
+        check_engine(engine)
     outcomes, stopped = [], None
     with home() as instance, console() as terminal:
         found = wanted(selection, partitions, instance)
@@ -214,6 +220,7 @@ def backfill(
                         keys,
                         instance,
                         config=config if asset in chosen else None,
+                        engine=engine,
                         log_level="INFO" if verbose else "CRITICAL",
                         observe=lambda _, task=task: bars.done(task) if bars else None,  # type: ignore[misc]
                     )

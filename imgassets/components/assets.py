@@ -14,7 +14,7 @@ from imgassets.commit import check_count, check_part
 from imgassets.components.automation import Automation, automated
 from imgassets.environment import Storage
 from imgassets.errors import BadInput
-from imgassets.io.artifacts import Builds
+from imgassets.io.artifacts import Artifacts, Builds, Said
 from imgassets.io.asked import Asked, BuildConfig, declared_by
 from imgassets.io.resources import resources
 from imgassets.projects import Project
@@ -48,7 +48,24 @@ def dataset_asset(
         "backfill_policy": dg.BackfillPolicy.multi_run(RUN_SIZE),
     }
     decorator: Callable[[Callable[..., Builds]], dg.AssetsDefinition] = dg.asset(name=name, **(defaults | arguments))
-    return decorator if declared is None else lambda function: decorator(_remembering(function, declared))
+
+    def asset(function: Callable[..., Builds]) -> dg.AssetsDefinition:
+        body = function if declared is None else _remembering(function, declared)
+        return decorator(body if "pool" in arguments else _derivable(body))  # what a pool guards is not made in two
+
+    return asset
+
+
+def _derivable(function: Callable[..., Builds]) -> Callable[..., Builds]:
+    """The body of an asset, which also says what it was called with."""
+
+    @wraps(function)
+    def body(*context: Any, config: BuildConfig, **arguments: Any) -> Builds:
+        inputs = {name: list(given) for name, given in arguments.items() if isinstance(given, Artifacts)}
+        said = Said(inputs, config.model_dump(mode="json"))
+        return replace(function(*context, config=config, **arguments), said=said)
+
+    return body
 
 
 def _remembering(function: Callable[..., Builds], declared: object) -> Callable[..., Builds]:

@@ -1,6 +1,5 @@
 """The image stores of a dataset, one asset per format, and what is proven of them."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ from imgassets.components.checks import Finding, all_accounted_for, artifact_che
 from imgassets.components.declarations import check_types
 from imgassets.environment import Storage
 from imgassets.errors import MissingUpstream, Unforeseen
+from imgassets.granted import granted_cpus
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate
 from imgassets.io.base import BuildConfig
 from imgassets.io.sample_rows import store_rows
@@ -145,7 +145,7 @@ def _store(
     def builds(config: StoreConfig, storage: Storage, artifacts: Artifacts) -> Builds:
         def build(split: str) -> Build:
             fed = feed(split, storage, artifacts)
-            plan = settings.plan(format_, config.threads or os.cpu_count() or 1, split_of(split))
+            plan = settings.plan(format_, config.threads or granted_cpus(), split_of(split))
 
             def estimated() -> Estimate:
                 try:

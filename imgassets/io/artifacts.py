@@ -69,6 +69,16 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What an asset was called with, from which another process derives what it returned."""
+
+    inputs: Mapping[str, Sequence[str]]
+    """Partitions by name of the input."""
+    config: Mapping[str, Any]
+    """Run configuration, as JSON values."""
+
+
+@dataclass(frozen=True)
 class Builds:
     """What an asset returns: the way to make each of its partitions, asked for one after the other.
 
@@ -87,6 +97,8 @@ class Builds:
     """Which samples the rows of a finished partition are, if it has such."""
     asked: Asked | None = None
     """What is asked for in this run, where the asset has settings to ask for."""
+    said: Said | None = None
+    """What they are derived from; None if this process alone is to make them."""
 
     def of(self, key: str, location: Location) -> Build:
         """How a partition is made, with what was asked for when the version at `location` was."""

@@ -4,18 +4,19 @@ import resource
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import Any, ClassVar
 
 import dagster as dg
 import xxhash
 
 from imgassets.commit import Commit, Location, Manifest, Stage, Written
-from imgassets.environment import Storage
-from imgassets.errors import BadInput, ImgassetsError, Taken, one_line
+from imgassets.engines import Engine, Order, Work
+from imgassets.environment import EngineSetting, Storage
+from imgassets.errors import BadInput, ImgassetsError, one_line
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds
 from imgassets.io.asked import NOTES, BuildConfig
@@ -25,6 +26,10 @@ from imgassets.progress import Progress
 __all__ = ["ArtifactIOManager", "BuildConfig", "Metadata", "on_partition"]
 
 Metadata = dict[str, Any]
+
+MAKER = "imgassets.planning.making:maker"
+"""What makes partitions in another process, which has to know the whole graph."""
+PLAIN = (dg.TextMetadataValue, dg.IntMetadataValue, dg.FloatMetadataValue)
 
 on_partition: ContextVar[Callable[[str], None] | None] = ContextVar("on_partition", default=None)
 """Told of every partition that is done with, made or failed, while a run goes on in this process: a progress bar."""
@@ -39,11 +44,15 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
     """
 
     storage: dg.ResourceDependency[Storage]
+    engine: dg.ResourceDependency[EngineSetting]
 
     folder: ClassVar[bool] = True
     """Whether a partition is a folder of files, or one file."""
     aloud: ClassVar[bool] = False
     """Whether a terminal shows its `words_after` as well."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"engine": EngineSetting(), **given})
 
     @property
     @abstractmethod
@@ -96,23 +105,27 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         finished: dict[str, Metadata] = {}
         failed: dict[str, ImgassetsError] = {}
         keys = _ordered(context)
-        taken: list[str] = []
-        key = keys[0]
+        at = keys[0]
+
+        def make(key: str, wait: bool) -> Metadata:
+            nonlocal at
+            at = key
+            return self.make(context.asset_key, key, obj, code_version(context.asset_spec), context.log.info, wait=wait)
+
+        work = Work(keys, make, context.log.info, self._order(context, obj), made_elsewhere)
         try:
-            for key in chain(keys, taken):
-                try:
-                    finished[key] = self._make(context, key, obj, wait=key in taken)
-                except ImgassetsError as error:
-                    if isinstance(error, Taken) and key not in taken:
-                        taken.append(key)
-                        continue
-                    failed[key] = error
-                    context.log.error("%s/%s: %s", context.asset_key.to_user_string(), key, error)
-                if observer := on_partition.get():
-                    observer(key)
+            with closing(self._engine(context).outcomes(work)) as outcomes:
+                for ended in outcomes:
+                    if ended.error is None:
+                        finished[ended.key] = ended.value or {}
+                    else:
+                        failed[ended.key] = ended.error
+                        context.log.error("%s/%s: %s", context.asset_key.to_user_string(), ended.key, ended.error)
+                    if observer := on_partition.get():
+                        observer(ended.key)
         except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
             _record_finished(context, finished)
-            text = f"Interrupted at {context.asset_key.to_user_string()}/{key}"
+            text = f"Interrupted at {context.asset_key.to_user_string()}/{at}"
             raise type(error)(f"{text}: {len(finished)} of {len(keys)} partitions are finished, and stay.") from None
         except BaseException:
             _record_finished(context, finished)
@@ -131,35 +144,85 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         keys = _ordered(context)
         return Artifacts(keys, lambda key: self.artifact(context.asset_key, key))
 
-    def _make(self, context: dg.OutputContext, key: str, builds: Builds, *, wait: bool) -> Metadata:
+    def make(
+        self,
+        asset_key: dg.AssetKey,
+        key: str,
+        builds: Builds,
+        code_version: str,
+        say: Callable[[str], object],
+        *,
+        wait: bool = False,
+    ) -> Metadata:
+        """Commit one partition, in a run or outside of any; `say` takes lines of text for its log.
+
+        Returns:
+            What a person sees of it.
+
+        Raises:
+            ImgassetsError: it cannot be made; Taken, if somebody else is at it and `wait` is not asked for, or in vain.
+        """
         started = time.monotonic()
-        location = self._location(context.asset_key, key)
-        name = f"{context.asset_key.to_user_string()}/{key}"
+        location = self._location(asset_key, key)
+        name = f"{asset_key.to_user_string()}/{key}"
         build: Build = builds.of(key, location)
-        code_version = context.asset_spec.code_version or "1"
-        recipe = build.recipe(context.asset_key.to_user_string(), key, self.format, code_version)
+        recipe = build.recipe(asset_key.to_user_string(), key, self.format, code_version)
 
         def write(stage: Stage) -> Written:
-            stage.progress = Progress(context.log.info, name)
+            stage.progress = Progress(say, name)
             written = self.write(build.content(), stage)
             notes = {NOTES: dict(build.notes)} if build.notes else {}
             return replace(written, facts={**written.facts, "settings": dict(build.config), **notes})
 
         vault = self.storage.vault
         attempt = partial(vault.commit, location, recipe, write, force=builds.force)
-        commit = patiently(attempt, context.log.info) if wait else attempt()
+        commit = patiently(attempt, say) if wait else attempt()
         seconds = time.monotonic() - started
         if commit.fresh:
-            context.log.info("%s: %.1f MB in %.1f s", name, commit.manifest.total_bytes / 1e6, seconds)
+            say(f"{name}: {commit.manifest.total_bytes / 1e6:.1f} MB in {seconds:.1f} s")
             for line in self.words_after(location, commit.manifest):
-                context.log.info(line)
+                say(line)
         else:
-            context.log.info("%s: unchanged, skipped", name)
+            say(f"{name}: unchanged, skipped")
         shown = self.describe(location, commit.manifest)
         return shown | {name: value for name, value in _metadata(commit, seconds).items() if name not in shown}
 
+    def _engine(self, context: dg.OutputContext) -> Engine:
+        try:
+            return self.engine.of(dagster_private.concurrent_runs(context))
+        except BadInput as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+
+    def _order(self, context: dg.OutputContext, builds: Builds) -> Order | None:
+        if builds.said is None:
+            return None
+        document = {
+            "asset": context.asset_key.path,
+            "inputs": builds.said.inputs,
+            "config": builds.said.config,
+            "resources": dagster_private.resource_config(context),
+            "storage": self.storage.model_dump(mode="json"),
+        }
+        return Order(MAKER, document)
+
     def _location(self, asset_key: dg.AssetKey, partition: str) -> Location:
         return self.storage.vault.location(*self.parts(asset_key, partition), folder=self.folder)
+
+
+def for_elsewhere(metadata: Metadata) -> str:
+    """What a person sees of a partition, as JSON."""
+    return dg.serialize_value(dg.AssetMaterialization("made", metadata=metadata))
+
+
+def made_elsewhere(text: str) -> Metadata:
+    """The same from JSON."""
+    found = dg.deserialize_value(text, dg.AssetMaterialization).metadata
+    return {name: value.value if isinstance(value, PLAIN) else value for name, value in found.items()}
+
+
+def code_version(spec: dg.AssetSpec) -> str:
+    """Of the code that decides an asset's bytes, as recipes have it."""
+    return spec.code_version or "1"
 
 
 def _ordered(context: dg.OutputContext | dg.InputContext) -> list[str]:

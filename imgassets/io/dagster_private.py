@@ -24,6 +24,19 @@ def instance_of(context: dg.OutputContext | dg.InputContext) -> dg.DagsterInstan
     return context.instance if isinstance(context, dg.InputContext) else context.step_context.instance
 
 
+def resource_config(context: dg.OutputContext) -> Mapping[str, Any]:
+    """What a run says of resources: another process makes them anew by it."""
+    run: Any = context.step_context.run_config
+    said: Mapping[str, Any] = run.get("resources", {})
+    return said
+
+
+def concurrent_runs(context: dg.OutputContext) -> int:
+    """How many runs the instance has at a time at most; 1 where it sets no limit."""
+    queue = context.step_context.instance.get_concurrency_config().run_queue_config
+    return max(1, queue.max_concurrent_runs) if queue else 1
+
+
 def set_data_version(context: dg.OutputContext, version: str) -> None:
     """Give the output a data version: the public ways are for values, and for assets without an IO manager."""
     context.step_context.set_data_version(context.asset_key, dg.DataVersion(version))

@@ -4,7 +4,7 @@ import os
 from functools import cache
 from typing import Any
 
-from imgassets.environment import Device, Storage
+from imgassets.environment import Device, EngineSetting, Storage
 from imgassets.io.activations import ActivationsIOManager, ReconstructionsIOManager
 from imgassets.io.arrays import ArraysIOManager
 from imgassets.io.beside import CtCardIOManager, TfdsIOManager
@@ -17,7 +17,7 @@ from imgassets.io.tfrecords import TFRecordsIOManager
 from imgassets.projects import Project
 from imgassets.stores.registry import codec_names
 
-VARIABLES = ("DAGSTER_HOME", "IMGASSETS_RAW", "IMGASSETS_STORE", "HOME")
+VARIABLES = ("DAGSTER_HOME", "IMGASSETS_RAW", "IMGASSETS_STORE", "IMGASSETS_ENGINE", "HOME")
 
 
 def resources(project: Project | None = None) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def resources(project: Project | None = None) -> dict[str, Any]:
     project and environment.
 
     Raises:
-        BadInput: a setting is no folder's path, or there is no home.
+        BadInput: a setting is no folder's path, or names no engine, or there is no home.
     """
     return dict(_resources(project or Project.current(), tuple(map(os.environ.get, VARIABLES))))
 
@@ -36,25 +36,28 @@ def resources(project: Project | None = None) -> dict[str, Any]:
 def _resources(project: Project, environment: tuple[str | None, ...]) -> dict[str, Any]:
     storage = Storage.of(project)
     storage.raw_root, storage.vault  # noqa: B018  (what is no folder's path is refused before anything else)
+    EngineSetting().of(1)
     return resources_over(storage)
 
 
 def resources_over(storage: Storage) -> dict[str, Any]:
     """Resources by key, for things that lie somewhere else."""
+    engine = EngineSetting.configure_at_launch()  # what a run says of it reaches the IO managers
+    own: dict[str, Any] = {"storage": storage, "engine": engine}
     return {
-        "storage": storage,
+        **own,
         "device": Device(),
-        "index_io": IndexIOManager(storage=storage),
-        "arrays_io": ArraysIOManager(storage=storage),
-        "ct_index_io": CtIndexIOManager(storage=storage),
-        "ct_shard_io": CtShardIOManager(storage=storage),
-        "ct_manifest_io": CtManifestIOManager(storage=storage),
-        "ct_card_io": CtCardIOManager(storage=storage),
-        "activations_io": ActivationsIOManager(storage=storage),
-        "reconstructions_io": ReconstructionsIOManager(storage=storage),
-        "embedding_io": EmbeddingIOManager(storage=storage),
-        "systemds_io": SystemDSIOManager(storage=storage),
-        "tfrecords_io": TFRecordsIOManager(storage=storage),
-        "tfds_io": TfdsIOManager(storage=storage),
-        **{f"{name}_io": StoreIOManager(codec=name, storage=storage) for name in codec_names()},
+        "index_io": IndexIOManager(**own),
+        "arrays_io": ArraysIOManager(**own),
+        "ct_index_io": CtIndexIOManager(**own),
+        "ct_shard_io": CtShardIOManager(**own),
+        "ct_manifest_io": CtManifestIOManager(**own),
+        "ct_card_io": CtCardIOManager(**own),
+        "activations_io": ActivationsIOManager(**own),
+        "reconstructions_io": ReconstructionsIOManager(**own),
+        "embedding_io": EmbeddingIOManager(**own),
+        "systemds_io": SystemDSIOManager(**own),
+        "tfrecords_io": TFRecordsIOManager(**own),
+        "tfds_io": TfdsIOManager(**own),
+        **{f"{name}_io": StoreIOManager(codec=name, **own) for name in codec_names()},
     }

@@ -54,6 +54,7 @@ def backfill(
     instance: dg.DagsterInstance,
     *,
     config: Mapping[str, Any] | None = None,
+    engine: str | None = None,
     log_level: str = "CRITICAL",
     observe: Callable[[str], None] | None = None,
 ) -> Outcome:
@@ -65,6 +66,7 @@ def backfill(
 
     Args:
         config: run configuration of the asset, e.g. `{"force": True}`.
+        engine: who makes them, as `IMGASSETS_ENGINE` says it, which is the default.
         log_level: least important lines that the runs print.
         observe: told of every partition that is done with.
 
@@ -75,6 +77,8 @@ def backfill(
     outcome = Outcome(asset.name)
     loggers = {"loggers": {"console": {"config": {"log_level": log_level}}}}
     run_config = {**loggers, "ops": {"__".join(asset.key.path): {"config": dict(config or {})}}}
+    if engine is not None:
+        run_config["resources"] = {"engine": {"config": {"engine": engine}}}
     checked: set[str] = set()
     token = on_partition.set(observe)
     gc.freeze()  # what is there now stays: only what runs leave behind is looked through

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from imgassets.errors import Misunderstood
 from imgassets.io import dagster_private
 from imgassets.io.artifacts import Artifact, Artifacts, Builds
-from imgassets.io.base import ArtifactIOManager
+from imgassets.io.base import ArtifactIOManager, code_version
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Asset:
     @property
     def code_version(self) -> str:
         """Of the code that decides the bytes, as recipes have it."""
-        return self.definition.get_asset_spec(self.key).code_version or "1"
+        return code_version(self.definition.get_asset_spec(self.key))
 
     @property
     def upstream(self) -> dict[str, dg.AssetKey]:
@@ -90,14 +90,21 @@ class Asset:
             raise Misunderstood(f"{self.name}: {name} is {wrong['input']!r}: {wrong['msg']}.") from error
 
     def builds(
-        self, resources: Mapping[str, Any], inputs: Mapping[str, Artifacts], config: Mapping[str, Any]
+        self,
+        resources: Mapping[str, Any],
+        inputs: Mapping[str, Artifacts],
+        config: Mapping[str, Any],
+        say: Callable[[str], object] = log.info,
     ) -> Builds:
-        """What the asset returns, asked outside of any run: bodies only describe, all work waits in `content`."""
+        """What the asset returns, asked outside of any run: bodies only describe, all work waits in `content`.
+
+        `say` takes the lines that a run would have in its log.
+        """
         function = dagster_private.body(self.definition)
         arguments: dict[str, Any] = {}
         for name, parameter in inspect.signature(function).parameters.items():
             if name == "context":
-                arguments[name] = SimpleNamespace(log=log)
+                arguments[name] = SimpleNamespace(log=SimpleNamespace(info=say))
             elif name == "config":
                 arguments[name] = self.settings(config)
             elif name in inputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,8 @@ class Picked:
 
     def ahead(self, rows: Index) -> list[Read]:
         """Calls that each have some of the dataset's bytes read that will be fetched soon."""
-        found: list[Read] = self.dataset.ahead(self.rows[rows])
-        return found
+        reads: Callable[[Index], list[Read]] = getattr(self.dataset, "ahead", lambda rows: [])
+        return reads(self.rows[rows])
 
     def _rows(self, indices: Any) -> Index:
         return self.rows[numbered(indices, len(self.rows))]

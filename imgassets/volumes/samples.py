@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import numpy as np
 
 from imgassets.errors import BadInput, StoreError
 from imgassets.formats.ct_shard import Members, Resampled
+from imgassets.granted import granted_cpus, granted_memory
 from imgassets.models.device import choose_device
 from imgassets.models.settings import Compute
 from imgassets.sources.ct_rate import VolumeRow
@@ -187,17 +187,4 @@ def default_workers(largest: int, sample_bytes: int) -> int:
     Each worker holds a decoded volume and its result; the other half is for the page cache, where the shard waits.
     """
     each = int(largest * INFLATED) + sample_bytes + (64 << 20)
-    return max(1, min(len(os.sched_getaffinity(0)), int(free_memory() / 2 / each)))
-
-
-def free_memory() -> int:
-    """Bytes of memory that can still be used: what the machine has free, or what the container may still take."""
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError, ValueError, IndexError):
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    with suppress(OSError, ValueError):  # "max" where there is no limit
-        group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        free = min(free, max(limit - used, 0))
-    return free
+    return max(1, min(granted_cpus(), int(granted_memory() / 2 / each)))

@@ -20,12 +20,13 @@ DAGSTER = {
 }
 """Rooms where Dagster is at home; no other may import it, or any of these. `__init__` does so in functions alone."""
 FLOORS = (
-    {"documents", "errors", "foreign", "interrupts", "progress", "spelling"},
+    {"documents", "errors", "foreign", "granted", "interrupts", "progress", "spelling"},
     {"extras", "functions"},
     {
         "classes",
         "columns",
         "commit",
+        "engines",
         "images",
         "mapping",
         "places",

@@ -18,6 +18,7 @@ COMPONENTS = ("Activations", "CtVolumes", "IlsvrcTars", "ImageFolder", "NpzImage
 RESOURCES = {
     *(
         "storage",
+        "engine",
         "device",
         "io_manager",
         "index_io",
@@ -35,7 +36,7 @@ JOBS = {
     *("ct_rate_index", "ct_rate_shards", "ct_rate_manifest"),
 }
 VARIABLES = {
-    *("DAGSTER_HOME", "IMGASSETS_RAW", "IMGASSETS_STORE", "IMGASSETS_TFRECORD_SHARDS"),
+    *("DAGSTER_HOME", "IMGASSETS_RAW", "IMGASSETS_STORE", "IMGASSETS_TFRECORD_SHARDS", "IMGASSETS_ENGINE"),
     *("IMGASSETS_CT_REPO", "IMGASSETS_CT_SAMPLES_PER_SHARD", "IMGASSETS_CT_SHOW_REPORTS"),
 }
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from imgassets.errors import BadInput, StoreError
+from imgassets.granted import free_memory
 from imgassets.sample_data.ct_rate import chest, nifti
 from imgassets.sources.ct_rate import VolumeRow
 from imgassets.sources.hub import RemoteFile
 from imgassets.volumes import samples as ct_samples
 from imgassets.volumes.grid import Preprocessing
-from imgassets.volumes.samples import ShardSource, default_workers, free_memory
+from imgassets.volumes.samples import ShardSource, default_workers
 
 SHAPE, SPACING = (14, 13, 12), (2.0, 2.0, 4.0)
 RECIPE = Preprocessing(shape=(16, 15, 10), spacing=(2.0, 2.0, 4.0))
@@ -132,9 +133,9 @@ def test_out_of_memory_is_advice(
 
 def test_default_workers_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert free_memory() > 1 << 20
-    monkeypatch.setattr(ct_samples, "free_memory", lambda: 8 << 30)
-    monkeypatch.setattr(ct_samples.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(ct_samples, "granted_memory", lambda: 8 << 30)
+    monkeypatch.setattr(ct_samples, "granted_cpus", lambda: 64)
     few, many = default_workers(400 << 20, 110 << 20), default_workers(40 << 20, 110 << 20)
     assert few < many < 64
-    monkeypatch.setattr(ct_samples, "free_memory", lambda: 1 << 20)
+    monkeypatch.setattr(ct_samples, "granted_memory", lambda: 1 << 20)
     assert default_workers(400 << 20, 110 << 20) == 1

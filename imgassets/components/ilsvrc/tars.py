@@ -25,6 +25,7 @@ from imgassets.environment import Storage
 from imgassets.errors import BadInput, Unforeseen
 from imgassets.formats.imagenet_records import RECORD_COLUMNS, record_bytes
 from imgassets.formats.index import Index, IndexReader
+from imgassets.granted import granted_cpus
 from imgassets.io.artifacts import Artifact, Artifacts, Build, Builds, Estimate
 from imgassets.io.base import BuildConfig
 from imgassets.io.sample_rows import index_rows, record_rows
@@ -198,7 +199,7 @@ def _tar_index(dataset: IlsvrcTars) -> dg.AssetsDefinition:
 
         def scan(split: str) -> IlsvrcIndex:
             progress = Progress(context.log.info, f"reading {split}", source.archive(split).stat().st_size)
-            return source.index(split, workers=os.cpu_count() or 1, passed=progress)
+            return source.index(split, workers=granted_cpus(), passed=progress)
 
         def build(split: str) -> Build:
             archive = source.archive(split)

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -11,6 +10,7 @@ import numpy as np
 from imgassets.classes import imagenet_classes
 from imgassets.formats.activation_npz import write_npz
 from imgassets.formats.ustar import BLOCK, END
+from imgassets.granted import granted_cpus
 from imgassets.io.artifacts import Estimate
 from imgassets.models.statistics import Moments
 
@@ -57,7 +57,7 @@ def png_bytes(rows: int, edge: int, single_files: bool) -> int:
 def network_estimate(write: int, rows: int, read: int, channels: int, whole: bool) -> Estimate:
     """An estimate for `rows` images through a network of `channels`, to its end or only to its middle."""
     work = rows * (WHOLE_SECONDS if whole else TRUNK_SECONDS) * (channels / PUBLISHED_CHANNELS) ** 2
-    return Estimate(write, rows, read, NETWORK_MEMORY, work / (os.cpu_count() or 1))
+    return Estimate(write, rows, read, NETWORK_MEMORY, work / granted_cpus())
 
 
 @cache
