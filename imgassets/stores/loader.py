@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +10,13 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from imgassets.errors import BadInput
 from imgassets.ranks import job_rank
 from imgassets.stores.ahead import paced, reading
 from imgassets.stores.epochs import BLOCK_ROWS, Index, Share, epoch_order
 from imgassets.stores.finishing import Finish
 from imgassets.stores.items import collate
+from imgassets.stores.lent import Lent
 from imgassets.threads import ordered
 
 if TYPE_CHECKING:
@@ -123,7 +120,7 @@ class Loader:
         self._rank = rank, world_size
         self._pass = _Pass(0)
         self._finish = Finish(normalize, dtype, channels_last)
-        self._free: dict[tuple[int, int], deque[NDArray[np.uint8]]] = {}
+        self._memory = Lent(self.batch_size + 1)  # a last batch may have one row more
         if not self._finish.idle and self.dataset.image_bytes is None:
             raise BadInput("normalize, dtype and channels_last are for images of one size: set augment as well.")
         _ = self.dataset, len(self)  # whatever is wrong is said now
@@ -252,20 +249,6 @@ class Loader:
             batch = dataset.collated(rows, memory)
             found.append(batch if self._finish.idle else (self._finish(batch[0], self._memory), *batch[1:]))
         return found
-
-    def _memory(self, rows: int, nbytes: int) -> torch.Tensor:
-        """Memory for a batch, which comes back once the last tensor on it is gone."""
-        import torch
-
-        most = max(rows, self.batch_size + 1)  # a last batch may have one row more; of crops there are several a row
-        free = self._free.setdefault((most, nbytes), deque())
-        try:
-            whole = free.pop()
-        except IndexError:
-            whole = torch.empty((most, nbytes), dtype=torch.uint8).numpy()  # begins at a line
-        lent = whole[:rows]  # a new array: torch holds it, and nothing else does
-        weakref.finalize(lent, free.append, whole).atexit = False
-        return torch.from_numpy(lent)
 
 
 class Sampler:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from imgassets.augment import Augment
     from imgassets.stores.ahead import Read
+    from imgassets.stores.ct_crops import VolumeCrops
     from imgassets.stores.loader import Fetches, Loader
 
 
@@ -172,7 +173,7 @@ def chosen(store: OpenStore, indices: Any, classes: str | Sequence[str] | None, 
     return rows if where is None else rows[_held(store, where)[rows]]
 
 
-def augmented(store: object, augment: Augment, seed: int, epoch: int) -> Fetches:
+def augmented(store: object, augment: Augment | VolumeCrops, seed: int, epoch: int) -> Fetches:
     """As `imgassets.stores.augmented.augmented`; a selected row's pixels are those that it has in the whole store."""
     from imgassets.stores.augmented import augmented as whole
     from imgassets.stores.dataset import Store
