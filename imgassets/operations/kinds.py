@@ -93,6 +93,8 @@ def file_kind(path: Path) -> Recognized:
         return Recognized("an empty file")
     if found := next((what for magic, what in MAGIC.items() if head.startswith(magic)), ""):
         return Recognized(found, advice=UNPACK if "gzip" in found else "")
-    if said := foreign(head):
+    if said := foreign(head, text=True):
         return Recognized(said.removeprefix("is "), advice=UNPACK if "archive" in said else "")
+    if foreign(head):
+        return Recognized("a text")
     return Recognized("a file of no kind that is known here")

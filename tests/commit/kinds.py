@@ -118,7 +118,7 @@ class Kinds:
             "reconstructions": network(ReconstructionsIOManager, originals=True, images="reconstructed"),
             "pictures": network(ReconstructionsIOManager, images="images", single_files=True),
             "ct_shard": lambda stage: CtShardIOManager(storage=storage).write(Content(version), stage),
-            "ct_manifest": partial(CtManifestIOManager(storage=storage).write, ManifestContent(document, {})),
+            "ct_manifest": partial(CtManifestIOManager(storage=storage).write, ManifestContent(document, {}, {})),
             "tfrecords": lambda stage: write_shard(self._archives(version), stage),
         }
 

@@ -25,6 +25,7 @@ class Content:
     nbytes: int = 1 << 20
     skipped: list[dict[str, str]] = field(default_factory=list)
     noted: list[dict[str, str]] = field(default_factory=list)
+    axes: dict[str, str] = field(default_factory=dict)
     members: Literal["guide"] = "guide"
 
     def samples(self, work: Path) -> Iterator[Resampled]:

@@ -131,7 +131,7 @@ def test_what_was_asked_for_before_is_named_and_kept(home: Home) -> None:
     assert {step["reason"] for step in steps} == {"unchanged; csv_size_gb 0.001 as asked for before"}
     reset = home.json("plan", "imagenet64/csv_sample", "--reset", "csv_size_gb")["partitions"]
     assert {step["reason"] for step in reset} == {"csv_size_gb 0.001 → 2.0"}
-    assert "has all of the settings size" in home.run("plan", "*", "--reset", "size", code=1).output
+    assert "write it there" in home.run("plan", "*", "--reset", "size", code=2).output
     (outcome,) = home.json("backfill", "imagenet64/csv_sample", "--reset", "csv_size_gb", "--set", "csv_size_gb=0.0005")
     assert len(outcome["built"]) == 2
     reasons = {reason for one in home.json("status", "imagenet64/csv_sample") for reason in one["reasons"].values()}

@@ -32,7 +32,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name in ("DAGSTER_HOME", "IMGASSETS_RAW"):  # those of tests before
+        monkeypatch.delenv(name, raising=False)
     CliRunner().invoke(main, ["init", str(tmp_path / "photos")])
     found = Project.of(tmp_path / "photos")
     assert found

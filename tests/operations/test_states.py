@@ -82,7 +82,7 @@ def test_status_for_people(made: Home) -> None:
 
 
 def test_an_unknown_selection_is_one_line(home: Home) -> None:
-    result = home.run("status", "imagenet64/nothing", code=1)
+    result = home.run("status", "imagenet64/nothing", code=2)
     assert result.output.startswith("Error: 'imagenet64/nothing' selects nothing")
     home.run("backfill", code=2)
 

@@ -152,4 +152,5 @@ def test_its_stores_say_that_it_is_missing(tmp_path: Path, monkeypatch: pytest.M
 def test_no_file_of_the_library_knows_it() -> None:
     files = [path for path in Path(registry.__file__).parents[1].rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert len(files) > 200
-    assert not [path for path in files if b"zarr" in path.read_bytes().lower() or "zarr" in path.name]
+    known = [path.name for path in files if b"zarr" in path.read_bytes().lower() or "zarr" in path.name]
+    assert set(known) <= {"recognize.py", "stores.md"}  # which tell what other libraries wrote, and that it is not read
