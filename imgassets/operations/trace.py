@@ -77,6 +77,8 @@ def named(graph: Graph, name: str) -> tuple[Asset, str]:
     if asset is None:
         key, known = name.rpartition("/")[0], [asset.name for asset in graph.assets.values()]
         hint = did_you_mean(key or name, known) or " For example imagenet64/csv_sample/train."
+        if name in known:
+            hint = f" `imgassets status {name} --partitions` lists them."
         raise Misunderstood(f"{name!r} names no partition: write it as KEY/PARTITION.{hint}")
     return asset, partition
 

@@ -26,7 +26,7 @@ def test_trace_goes_down_to_the_raw_files(made: Home) -> None:
     made.write("train_data_batch_2", seed=500)
     changed = [one["name"] for one in made.json("trace", "imagenet64/csv_sample/train", code=1) if one["changed"]]
     assert changed == ["imagenet64/train_data_batch_2.npz"]
-    assert "names no partition" in made.run("trace", "imagenet64/csv_sample", code=2).output
+    assert "csv_sample --partitions` lists them" in made.run("trace", "imagenet64/csv_sample", code=2).output
 
 
 def test_inspect_knows_artifacts_and_files(made: Home) -> None:
