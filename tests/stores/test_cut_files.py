@@ -113,6 +113,7 @@ def test_files_are_looked_at_when_they_are_fetched(tmp_path: Path, format_: str)
             read([len(store) - 1])
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's iterator, of its worker's end
 def test_workers_of_torch_are_not_killed(tmp_path: Path) -> None:
     path = numbers(tmp_path, "memmap")
     store = open_store(path)
